@@ -1,0 +1,1 @@
+"""The one command `ghostnote`, its sub-commands loaded when they are used."""

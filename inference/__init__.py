@@ -1,0 +1,1 @@
+"""A model file becomes sound; no torch, no audio device."""

@@ -1,0 +1,1 @@
+"""Arrays in, samples out: the network's step, slow and obvious, and fast."""

@@ -1,0 +1,1 @@
+"""OSC in, audio out, in time."""

@@ -1,0 +1,1 @@
+"""Drums become a model file; the only folder that needs torch to import."""
