@@ -88,7 +88,7 @@ def encode(address: str, values: list[str], types: str | None) -> bytes:
             raise typer.BadParameter(str(error)) from None
     try:
         return builder.build().dgram
-    except BuildError as error:
+    except (BuildError, OverflowError) as error:
         raise typer.BadParameter(str(error)) from None
 
 

@@ -1,0 +1,105 @@
+# Sets up everything in .venv/ on first use; later runs start at once.
+# On Windows it needs a POSIX shell for make, such as the one that comes with Git.
+
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := .venv/Scripts
+else
+PYTHON ?= python3
+BIN := .venv/bin
+endif
+
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+      $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: help play test check bench format clean parts-play parts-test
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1|/' \
+	  | while IFS='|' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
+	@echo
+	@echo '  ARGS="..."       options for ghostnote serve, pytest or ghostnote bench'
+	@echo '  PYTHON=...       the Python (3.11 or newer) to make .venv with; now $(PYTHON)'
+	@echo '  TORCH_INDEX=URL  where test, check and bench find a smaller torch (see CONTRIBUTING.md)'
+
+play: ARGS ?= --demo
+play: parts-play .venv/stamp-play ## set up and play (ARGS="--sink jack --seconds 10")
+	@$(BIN)/ghostnote serve $(ARGS)
+
+test: parts-test .venv/stamp-test ## set up and run the tests (ARGS="tests/cli -k help")
+	@$(BIN)/pytest $(ARGS)
+
+check: .venv/stamp-test ## ruff, mypy, import-linter
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: .venv/stamp-test ## measure the speed of the bundled model here (ARGS="--json")
+	@$(BIN)/ghostnote bench $(ARGS)
+
+format: .venv/stamp-test ## put the code into shape with ruff
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+clean: ## remove .venv and everything that can be made again
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# The environment. A stamp is newer than the files that say what is installed.
+
+.venv/stamp-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'ghostnote needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12' >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call need_packages,python3-venv); }
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/stamp-play: .venv/stamp-venv pyproject.toml constraints.txt
+	@echo 'Installing ghostnote into .venv (a minute or two, once)'
+	@$(PIP) --editable '.[jack]'
+	@touch $@
+
+# Torch, tests and tools come on top of what playing needs.
+.venv/stamp-test: .venv/stamp-venv pyproject.toml constraints.txt
+	@echo 'Installing ghostnote with torch and the tools of the tests into .venv (some minutes, once)'
+	@$(PIP) --editable '.[jack,train,dev]'
+	@touch .venv/stamp-play $@
+
+# Parts of the system. Python's own search finds a library where ldconfig is not on the PATH.
+
+parts-play:
+	@missing=''; $(find_portaudio); $(call need_packages,$$missing)
+
+parts-test:
+	@missing=''; $(find_portaudio); \
+	for part in jackd:jackd2 jack_wait:jackd2 jack_capture:jack-capture oscsend:liblo-tools; do \
+	  command -v "$${part%%:*}" >/dev/null || missing="$$missing $${part#*:}"; \
+	done; $(call need_packages,$$missing)
+
+# The wheels of sounddevice hold PortAudio for macOS and Windows.
+define find_portaudio
+[ "$$(uname -s)" != Linux ] \
+  || $(PYTHON) -c 'from ctypes.util import find_library as f; raise SystemExit(not f("portaudio"))' \
+  || missing="$$missing libportaudio2"
+endef
+
+# Installs Debian packages where that is ours to do (root: a container or a CI machine), and tells
+# the line that would do it on a person's own machine. Failing is no error: what is played, or a
+# test that is skipped, says what is missing.
+define need_packages
+set -- $(1); if [ $$# -eq 0 ]; then :; \
+elif [ "$$(uname -s)" = Darwin ]; then \
+  echo 'To run the tests with JACK and OSC tools: brew install jack liblo' >&2; \
+elif ! command -v apt-get >/dev/null; then \
+  echo "Missing, by their Debian names: $$* (install them with your package manager)" >&2; \
+elif [ "$$(id -u)" -ne 0 ]; then \
+  echo "Missing: sudo apt-get install $$*" >&2; \
+else \
+  echo "Installing $$*" >&2; \
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qq --no-install-recommends "$$@"; } >/dev/null \
+    || echo "Could not install $$*; going on without" >&2; \
+fi
+endef
