@@ -34,7 +34,7 @@ check: .venv/stamp-test ## ruff, mypy, import-linter
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 bench: .venv/stamp-test ## measure the speed of the bundled model here (ARGS="--json")
 	@$(BIN)/ghostnote bench $(ARGS)
@@ -74,7 +74,7 @@ parts-play:
 
 parts-test:
 	@missing=''; $(find_portaudio); \
-	for part in jackd:jackd2 jack_wait:jackd2 jack_capture:jack-capture oscsend:liblo-tools; do \
+	for part in jackd:jackd2 jack_capture:jack-capture oscsend:liblo-tools; do \
 	  command -v "$${part%%:*}" >/dev/null || missing="$$missing $${part#*:}"; \
 	done; $(call need_packages,$$missing)
 
