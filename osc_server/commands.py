@@ -1,0 +1,57 @@
+"""The records that tell the engine what to do.
+
+Plain values; any thread. OSC counts voices from 1, records from 0.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from ghostnote.inference.patterns import MAX_STEPS
+
+__all__ = ["COMMAND", "FRAME_NOW", "MAX_STEPS", "Command", "Op"]
+
+FRAME_NOW = -1
+"""The frame of a command that is due at once."""
+
+COMMAND = np.dtype(
+    [("frame", "i8"), ("op", "i4"), ("voice", "i4"), ("index", "i8"), ("value", "f8")]
+)
+"""One command in the ring, 32 bytes; `frame` counts at the model's rate since the engine began."""
+
+
+class Op(IntEnum):
+    """What a command does, with the fields it reads."""
+
+    TRIG = 0  # voice, index = role, value = velocity in (0, 1]
+    VOICE_PLAY = 1  # voice
+    VOICE_STOP = 2  # voice
+    VOICE_RESET = 3  # voice
+    SEED = 4  # voice, index = seed
+    TEMPERATURE = 5  # voice, value
+    TOPK = 6  # voice, index; 0 = all
+    WEIGHT = 7  # voice, index = kit, value
+    GLIDE = 8  # voice, value = seconds
+    GAIN = 9  # voice, value linear
+    PAN = 10  # voice, value -1 to 1
+    MUTE = 11  # voice, value 0 or 1
+    PATTERN_LENGTH = 12  # voice, index = role, value = steps; 0 clears
+    PATTERN_STEP = 13  # voice, index = role * MAX_STEPS + step, value = velocity
+    TEMPO = 14  # value = bpm
+    PLAY = 15  # transport
+    STOP = 16  # transport
+    MASTER_GAIN = 17  # value linear
+    CLEAR_SCHED = 18
+    MODEL = 19  # voice, index = slot
+
+
+class Command(NamedTuple):
+    """One thing for the engine to do; `voice` counts from 0."""
+
+    op: Op
+    voice: int = 0
+    index: int = 0  # type: ignore[assignment]  # hides tuple.index, which no one needs
+    value: float = 0.0

@@ -1,0 +1,219 @@
+"""From a packet to engine commands: the one door for every transport.
+
+Threads: `receive`, `send` and `tick` may be called from any thread; a lock lets one in at a time.
+None waits for anything but that lock. `start` comes before the first of them, `stop` after the
+last. Call `tick` every 10 to 20 ms from one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+
+from ghostnote.kernels.errors import GhostnoteError
+
+from .arguments import convert
+from .commands import FRAME_NOW, Command
+from .control import Control
+from .encode import Value, encode
+from .handlers import SPECIAL, Call, handle
+from .osc import (
+    IMMEDIATELY,
+    OscMessage,
+    OscParseError,
+    Packet,
+    by_time,
+    parse_packet,
+    unix_from_ntp,
+)
+from .peer import Peer, Silence
+from .protocol import MAX_AHEAD_SECONDS, TABLE, Access, Endpoint
+from .session import Effect, Session
+
+LATE_PER_SECOND: Final = 20
+"""At most so many /ghost/late go out; all are counted."""
+
+log = logging.getLogger("ghostnote.osc.in")
+
+
+class Dispatcher:
+    """Takes packets from clients, hands commands to the engine and answers.
+
+    Parameters
+    ----------
+    control : Control
+        The engine and the server.
+    table : iterable of Endpoint
+        The protocol.
+    clock : callable
+        Seconds that never go back, for leases, rates and logging.
+
+    Raises
+    ------
+    ValueError
+        If an endpoint of the table has neither a handler nor an engine command.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        table: Iterable[Endpoint] = TABLE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        table = tuple(table)
+        for endpoint in table:
+            if endpoint.op is None and endpoint.address not in SPECIAL:
+                raise ValueError(f"no handler for {endpoint.address}")
+        self.session = Session(control, table, clock)
+        self._told_malformed = -1.0
+        self._untold_malformed = 0
+        self._late_second = -1
+        self._late_told = 0
+
+    def start(self) -> None:
+        """Set every parameter, in the engine too, to the default that the table gives."""
+        with self.session.lock:
+            for route in self.session.routes.all():
+                arguments = route.endpoint.arguments
+                if route.endpoint.access is Access.SET and arguments[0].default is not None:
+                    has_kits = route.voice < 0 or self.session.kits[route.voice]
+                    if arguments[0].tag != "si" or has_kits:
+                        self.send(route.name, arguments[0].default)
+
+    def stop(self) -> None:
+        """Finish the slow work that was asked for and end its thread."""
+        self.session.worker.stop()
+
+    def send(self, address: str, *values: Value) -> None:
+        """Do what a message says that comes from nobody; a refusal goes to the log."""
+        self.receive(encode(address, *values), Silence())
+
+    def tick(self) -> None:
+        """Do what time brings: effects that are due, changed states, updates to clients."""
+        with self.session.lock:
+            self.session.tick()
+
+    def receive(self, data: bytes | memoryview, peer: Peer) -> None:
+        """Do what the packet `data` from `peer` says. Never raises."""
+        session = self.session
+        with session.lock:
+            try:
+                packet = parse_packet(data)
+            except OscParseError as error:
+                self._malformed(peer, error)
+                packet = None
+            if session.dump_mode:
+                self._dump(bytes(data), packet, peer)
+            if packet is not None:
+                session.run_due()
+                for timetag, messages in by_time(packet):
+                    self._perform(timetag, messages, peer)
+
+    def _perform(self, timetag: int, messages: list[OscMessage], peer: Peer) -> None:
+        """Do all `messages` at the moment `timetag`, as one batch of engine commands."""
+        session = self.session
+        when = None
+        if timetag != IMMEDIATELY:
+            when = unix_from_ntp(timetag)
+            ahead = when - session.control.earliest()
+            if ahead > MAX_AHEAD_SECONDS:
+                for message in messages:
+                    reason = f"timetag is {ahead:.1f} s ahead; at most {MAX_AHEAD_SECONDS:g} s"
+                    session.fail(peer, message.address, reason)
+                return
+            if ahead < 0:
+                when = None
+                if messages:
+                    self._late(messages[0].address, -ahead, peer)
+        commands: list[Command] = []
+        effects: list[tuple[str, Effect]] = []
+        for message in messages:
+            session.guarded(
+                peer, message.address, partial(self._resolve, message, peer, commands, effects)
+            )
+        if when is not None and not session.room_later(len(effects)):
+            self._refuse(messages, peer, "too much is scheduled; send /ghost/clearSched or wait")
+            return
+        if commands:
+            frame = FRAME_NOW if when is None else session.control.frame_at(when)
+            if not session.control.submit(commands, frame):
+                self._refuse(messages, peer, "the engine's queue is full; try again later")
+                return
+        for address, effect in effects:
+            if when is None:
+                session.guarded(peer, address, effect)
+            else:
+                session.run_at(when, partial(session.guarded, peer, address, effect))
+
+    def _resolve(
+        self,
+        message: OscMessage,
+        peer: Peer,
+        commands: list[Command],
+        effects: list[tuple[str, Effect]],
+    ) -> None:
+        """Add to `commands` and `effects` what `message` means at every address it matches."""
+        routes = self.session.routes.find(message.address)
+        if not routes:
+            raise GhostnoteError("unknown address")
+        refusals = []
+        for route in routes:
+            try:
+                values = convert(route.endpoint, message)
+                call = Call(route, values, peer, message.address)
+                handle(self.session, call)
+            except GhostnoteError as error:
+                refusals.append(f"{route.name}: {error}" if len(routes) > 1 else str(error))
+                continue
+            commands.extend(call.commands)
+            effects.extend((message.address, effect) for effect in call.effects)
+        if refusals:
+            more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
+            raise GhostnoteError(refusals[0] + more)
+
+    def _refuse(self, messages: list[OscMessage], peer: Peer, reason: str) -> None:
+        self.session.dropped += len(messages)
+        self.session.forget_plans()
+        for message in messages:
+            self.session.fail(peer, message.address, reason)
+
+    def _late(self, address: str, seconds: float, peer: Peer) -> None:
+        session = self.session
+        session.late += 1
+        second = int(session.clock())
+        if second != self._late_second:
+            self._late_second, self._late_told = second, 0
+        if self._late_told < LATE_PER_SECOND:
+            self._late_told += 1
+            session.reply(peer, "/ghost/late", address, seconds)
+
+    def _malformed(self, peer: Peer, error: OscParseError) -> None:
+        """Count a malformed packet; tell once a second at most."""
+        session = self.session
+        session.dropped += 1
+        self._untold_malformed += 1
+        now = session.clock()
+        if now - self._told_malformed >= 1.0 or self._told_malformed < 0:
+            log.warning(
+                "%d malformed packet(s) dropped, the last from %s: %s",
+                self._untold_malformed,
+                peer.name,
+                error,
+            )
+            self._told_malformed, self._untold_malformed = now, 0
+
+    def _dump(self, data: bytes, packet: Packet | None, peer: Peer) -> None:
+        mode = self.session.dump_mode
+        if mode & 1 and packet is not None:
+            for timetag, messages in by_time(packet):
+                at = "" if timetag == IMMEDIATELY else f" @{unix_from_ntp(timetag):.6f}"
+                for message in messages:
+                    values = " ".join(map(repr, message.args))
+                    log.info(
+                        "%s%s: %s ,%s %s", peer.name, at, message.address, message.typetags, values
+                    )
+        if mode & 2:
+            log.info("%s: %s", peer.name, data.hex(" ", -4))
