@@ -6,10 +6,10 @@ import time
 from typing import Annotated, Any
 
 import typer
-from pythonosc import osc_bundle, osc_message
 from pythonosc.osc_message_builder import BuildError, OscMessageBuilder
 
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.osc_server.osc import OscParseError, by_time, parse_packet
 
 _VALUELESS = "TFN"
 _NUMBERS = {"i": int, "h": int, "f": float, "d": float}
@@ -120,16 +120,17 @@ def convert(tag: str, value: str) -> Any:
 def decode(datagram: bytes) -> list[str]:
     """Returns one line per message in `datagram`: the address, then the arguments as typed here."""
     try:
-        if osc_bundle.OscBundle.dgram_is_bundle(datagram):
-            bundle = osc_bundle.OscBundle(datagram)
-            return [line for content in bundle for line in decode(content.dgram)]
-        message = osc_message.OscMessage(datagram)
-    except (osc_bundle.ParseError, osc_message.ParseError) as error:
+        groups = by_time(parse_packet(datagram))
+    except OscParseError as error:
         raise GhostnoteError(f"the reply is not OSC ({error}): is the port right?") from None
-    return [" ".join([message.address, *(_shown(value) for value in message.params)])]
+    return [
+        " ".join([message.address, *(_shown(value) for value in message.args)])
+        for _, messages in groups
+        for message in messages
+    ]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.7g}"  # what a float32 holds
     return shlex.quote(str(value))

@@ -12,6 +12,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from ghostnote.cli.main import main
 from ghostnote.cli.send import decode, encode
+from ghostnote.kernels.errors import GhostnoteError
 
 
 @pytest.mark.parametrize(
@@ -94,5 +95,5 @@ def test_replies_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_reply_that_is_not_osc() -> None:
-    with pytest.raises(Exception, match="is not OSC"):
+    with pytest.raises(GhostnoteError, match="is not OSC"):
         decode(b"HTTP/1.1 400 Bad Request\r\n")
