@@ -38,6 +38,8 @@ class UdpServer:
     port : int
         0 lets the system choose: see the attribute `port`.
 
+    The attribute `receive_buffer` tells how many bytes the system lets wait.
+
     Raises
     ------
     GhostnoteError
@@ -64,6 +66,7 @@ class UdpServer:
         # A receive that waits for ever could not be ended from outside on every system.
         self._socket.settimeout(0.2)
         self.port: int = self._socket.getsockname()[1]
+        self.receive_buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
     def start(self) -> None:
         """Begin to receive."""
