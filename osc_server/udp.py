@@ -11,6 +11,7 @@ import ipaddress
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -94,6 +95,8 @@ class UdpServer:
                 continue
             except OSError:
                 # Windows reports here that an earlier answer reached nobody; nothing is lost.
+                # Other errors may last (a network going down): they must not take the processor.
+                time.sleep(0.001)
                 continue
             try:
                 self._receive(buffer[:size], UdpPeer(self, address))
