@@ -1,0 +1,105 @@
+"""The WaveNet step, slow and obvious, in NumPy float64: every other kernel is compared with it.
+
+One line of the paper (van den Oord et al. 2016, arXiv 1609.03499) is one line here. State is the
+plain list of past inputs of every layer. Not for playing: about a thousand samples per second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .spec import ModelSpec
+from .weights import Weights, check_weights
+
+DOUBLES = npt.NDArray[np.float64]
+
+
+@dataclass
+class ReferenceState:
+    """Past of one stream: level history [taps], and each layer's past inputs, oldest first."""
+
+    levels: list[int]
+    past: list[list[DOUBLES]]
+    hop_bias: DOUBLES = field(default_factory=lambda: np.zeros(0))
+
+
+class Reference:
+    """The model as functions of an explicit state."""
+
+    def __init__(self, spec: ModelSpec, weights: Weights) -> None:
+        check_weights(spec, weights)
+        self.spec = spec
+        self.w = {name: array.astype(np.float64) for name, array in weights.items()}
+
+    def start(self, control: DOUBLES | None = None) -> ReferenceState:
+        """Return the state after a receptive field of silence under the control row [C]."""
+        spec = self.spec
+        zero = np.zeros(spec.residual)
+        state = ReferenceState(
+            [spec.silence] * spec.input_taps,
+            [[zero] * ((spec.filter_width - 1) * d) for d in spec.dilations],
+        )
+        self.set_control(state, control)
+        for _ in range(spec.receptive_field):
+            self.step(state, spec.silence)
+        return state
+
+    def set_control(self, state: ReferenceState, control: DOUBLES | None) -> None:
+        """Set the control row [C] that holds from the next step on (paper, section 2.5)."""
+        bias = self.w["filter_bias"]
+        if self.spec.conditioning and control is not None:
+            hidden = np.asarray(control, np.float64)
+            for i in range(len(self.spec.cond_hidden)):
+                hidden = np.maximum(
+                    self.w[f"cond_weight.{i}"] @ hidden + self.w[f"cond_bias.{i}"], 0.0
+                )
+            bias = bias + self.w["cond_out_weight"] @ hidden
+        state.hop_bias = bias  # [L, 2D]
+
+    def step(self, state: ReferenceState, level: int) -> DOUBLES:
+        """Take in one level and return the logits [Q] of the next."""
+        spec, w = self.spec, self.w
+        state.levels = [*state.levels[1:], level]
+        x = sum(w["input_weight"][tap, past] for tap, past in enumerate(state.levels))
+        skip = w["skip_bias"]
+        for layer, dilation in enumerate(spec.dilations):
+            past = state.past[layer]
+            taps = [past[tap * dilation] for tap in range(spec.filter_width - 1)] + [x]
+            state.past[layer] = [*past[1:], x]
+            a = state.hop_bias[layer]
+            for tap, value in enumerate(taps):
+                a = a + w["filter_weight"][layer, tap] @ value
+            z = np.tanh(a[: spec.gate]) / (1.0 + np.exp(-a[spec.gate :]))
+            skip = skip + w["skip_weight"][layer] @ z
+            if layer + 1 < spec.layers:
+                x = x + w["residual_weight"][layer] @ z + w["residual_bias"][layer]
+        hidden = np.maximum(w["head0_weight"] @ np.maximum(skip, 0.0) + w["head0_bias"], 0.0)
+        return np.asarray(w["head1_weight"] @ hidden + w["head1_bias"])
+
+
+def cumulative(logits: DOUBLES, temperature: float = 1.0, top_k: int = 0) -> DOUBLES:
+    """Return the running sum [Q] of exp((logits - max) / temperature), its last value the total.
+
+    With `top_k` > 0 only levels whose logit is at least the k-th largest take part.
+    """
+    scaled = np.exp((logits - logits.max()) / temperature)
+    if 0 < top_k < len(logits):
+        scaled = np.where(logits >= np.sort(logits)[-top_k], scaled, 0.0)
+    return np.asarray(np.cumsum(scaled))
+
+
+def choose(cdf: DOUBLES, uniform: float) -> int:
+    """Return the first level whose running sum exceeds uniform * total (inverse CDF).
+
+    A total of which nothing exceeds the product (rounding) gives the last level that has weight.
+    """
+    above = np.nonzero(cdf > uniform * cdf[-1])[0]
+    return int(above[0]) if len(above) else int(np.searchsorted(cdf, cdf[-1]))
+
+
+def margin(cdf: DOUBLES, uniform: float) -> float:
+    """Return how far the draw is from the nearest edge of its level, as a share of the total."""
+    return float(np.abs(cdf / cdf[-1] - uniform).min())

@@ -1,0 +1,46 @@
+"""Uniform random numbers by counter: Philox4x32-10 (Salmon et al. 2011, "Random123").
+
+The number of a sample depends on (seed, stream, sample index) alone: the same for any block size,
+any number of streams and from any saved state. Any thread.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+MASK = np.uint64(0xFFFFFFFF)
+M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+SHIFT = np.uint64(32)
+UNIT = np.float32(1.0 / 16777216.0)
+
+
+@nb.njit(cache=True, nogil=True)
+def philox(
+    c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, k0: np.uint64, k1: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+    """Return the four 32-bit words of Philox4x32-10 for a counter and a key of 32-bit words."""
+    for _ in range(10):
+        p0, p1 = M0 * c0, M1 * c2
+        c0, c1, c2, c3 = (p1 >> SHIFT) ^ c1 ^ k0, p1 & MASK, (p0 >> SHIFT) ^ c3 ^ k1, p0 & MASK
+        k0, k1 = (k0 + W0) & MASK, (k1 + W1) & MASK
+    return c0, c1, c2, c3
+
+
+@nb.njit(cache=True, nogil=True)
+def uniform(seed: int, stream: int, index: int) -> np.float32:
+    """Return the uniform number in [0, 1) of a sample: the top 24 bits of word 0, over 2^24."""
+    i, s, k = np.uint64(index), np.uint64(stream), np.uint64(seed)
+    word = philox(i & MASK, i >> SHIFT, s & MASK, s >> SHIFT, k & MASK, k >> SHIFT)[0]
+    return np.float32(word >> np.uint64(8)) * UNIT
+
+
+@nb.njit(cache=True, nogil=True)
+def uniforms(seed: int, stream: int, first: int, count: int) -> npt.NDArray[np.float32]:
+    """Return the numbers of samples `first` to `first + count - 1`, float32 [count]."""
+    out = np.empty(count, np.float32)
+    for i in range(count):
+        out[i] = uniform(seed, stream, first + i)
+    return out

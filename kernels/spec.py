@@ -1,0 +1,201 @@
+"""ModelSpec: what a ghostnote WaveNet is, as plain numbers that refuse nonsense.
+
+Immutable; may be shared between threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .errors import GhostnoteError
+
+ROLES = ("kick", "snare", "rim", "clap", "tom", "hat", "open", "crash", "ride")
+"""The drum roles of the bundled models, in the order of every per-role array."""
+
+MAX_LAYERS = 128
+MAX_CHANNELS = 1024
+MAX_LEVELS = 1024
+MAX_DILATION = 65536
+MAX_NAMES = 64
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The shape of one model: everything needed to size its weights and its state.
+
+    The network is the WaveNet of van den Oord et al. 2016 (arXiv 1609.03499, section 2):
+    a causal first layer, gated residual layers with skips, and a two-layer softmax head over
+    mu-law levels. Conditioning is held for one `hop` and enters each gate as a bias (section 2.5).
+
+    Parameters
+    ----------
+    samplerate : int
+        Samples per second (Hz) that the model speaks.
+    hop : int
+        Control period in samples; triggers start at a multiple of it.
+    dilations : tuple of int
+        Dilation of each layer in samples, first layer first; any order.
+    filter_width : int
+        Taps of each dilated layer, 2 or 3.
+    residual, gate, skip, head : int
+        Channels of the residual path, of one half of the gate, of the skip sum and of the
+        hidden layer of the head.
+    levels : int
+        Mu-law levels, of input and output.
+    input_taps : int
+        How many past samples the causal first layer sees.
+    roles, kits : tuple of str
+        Names; both empty means an unconditional model.
+    ages : int
+        Rows of the age table: hits older than `ages - 1` hops are forgotten.
+    age_features : int
+        Columns of the age table (features of the time since a hit).
+    cond_hidden : tuple of int
+        Widths of the dense layers between the conditioning features and the layers' biases.
+    chokes : tuple of (str, str)
+        Pairs (by, what): a hit of role `by` silences role `what`.
+
+    Raises
+    ------
+    GhostnoteError
+        If a value is impossible; the message names the field.
+    """
+
+    samplerate: int
+    hop: int
+    dilations: tuple[int, ...]
+    filter_width: int = 2
+    residual: int = 32
+    gate: int = 32
+    skip: int = 64
+    head: int = 128
+    levels: int = 256
+    input_taps: int = 2
+    roles: tuple[str, ...] = ()
+    kits: tuple[str, ...] = ()
+    ages: int = 0
+    age_features: int = 0
+    cond_hidden: tuple[int, ...] = ()
+    chokes: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_range("samplerate", self.samplerate, 1000, 384000)
+        _check_range("hop", self.hop, 1, 4096)
+        _check_range("dilations (their number)", len(self.dilations), 1, MAX_LAYERS)
+        for dilation in self.dilations:
+            _check_range("dilations", dilation, 1, MAX_DILATION)
+        _check_range("filter_width", self.filter_width, 2, 3)
+        for name in ("residual", "gate", "skip", "head"):
+            _check_range(name, getattr(self, name), 1, MAX_CHANNELS)
+        _check_range("levels", self.levels, 2, MAX_LEVELS)
+        _check_range("input_taps", self.input_taps, 1, 8)
+        for name in ("roles", "kits"):
+            names = getattr(self, name)
+            _check_range(f"{name} (their number)", len(names), 0, MAX_NAMES)
+            if len(set(names)) != len(names):
+                raise GhostnoteError(f"model spec: {name} holds a name twice: {list(names)}")
+            for one in names:
+                if not isinstance(one, str) or not 1 <= len(one) <= 64 or not one.isprintable():
+                    raise GhostnoteError(f"model spec: {name} holds an unusable name: {one!r}")
+        if self.roles:
+            _check_range("ages", self.ages, 2, 65536)
+            _check_range("age_features", self.age_features, 1, 64)
+        elif self.ages or self.age_features:
+            raise GhostnoteError("model spec: ages and age_features need roles; set them to 0")
+        if self.conditioning:
+            _check_range("cond_hidden (layers)", len(self.cond_hidden), 1, 4)
+            for width in self.cond_hidden:
+                _check_range("cond_hidden", width, 1, MAX_CHANNELS)
+        elif self.cond_hidden:
+            raise GhostnoteError("model spec: cond_hidden needs roles or kits; leave it empty")
+        for by, what in self.chokes:
+            if by not in self.roles or what not in self.roles:
+                raise GhostnoteError(f"model spec: chokes names an unknown role: {by!r}, {what!r}")
+
+    @property
+    def layers(self) -> int:
+        """Number of gated layers."""
+        return len(self.dilations)
+
+    @property
+    def conditioning(self) -> int:
+        """Number of conditioning features C; 0 means the plain WaveNet."""
+        return 2 * self.age_features * len(self.roles) + len(self.kits)
+
+    @property
+    def receptive_field(self) -> int:
+        """Number of past samples that one output depends on."""
+        return (self.filter_width - 1) * sum(self.dilations) + self.input_taps
+
+    @property
+    def silence(self) -> int:
+        """The mu-law level of silence, from which every stream starts."""
+        return self.levels // 2
+
+    @property
+    def choke_pairs(self) -> tuple[tuple[int, int], ...]:
+        """`chokes` as role numbers."""
+        return tuple((self.roles.index(by), self.roles.index(what)) for by, what in self.chokes)
+
+    @property
+    def macs_per_sample(self) -> int:
+        """Multiply-accumulates per sample without the per-hop conditioning."""
+        layers, gate = self.layers, self.gate
+        total = layers * self.filter_width * self.residual * 2 * gate
+        total += (layers - 1) * gate * self.residual + layers * gate * self.skip
+        return total + self.skip * self.head + self.head * self.levels
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: object) -> ModelSpec:
+        """Build a spec from `to_json`'s form.
+
+        Raises
+        ------
+        GhostnoteError
+            If a field is missing, unknown or of the wrong type; the message names it.
+        """
+        if not isinstance(values, dict):
+            raise GhostnoteError(f"model spec: expected an object, found {type(values).__name__}")
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise GhostnoteError(f"model spec: unknown field {unknown[0]!r}")
+        for name in ("samplerate", "hop", "dilations"):
+            if name not in values:
+                raise GhostnoteError(f"model spec: field {name!r} is missing")
+        clean: dict[str, Any] = {}
+        for name, value in values.items():
+            if name in ("roles", "kits"):
+                clean[name] = tuple(_expect_list(name, value, str))
+            elif name in ("dilations", "cond_hidden"):
+                clean[name] = tuple(_expect_list(name, value, int))
+            elif name == "chokes":
+                pairs = _expect_list(name, value, list)
+                if any(len(p) != 2 or not all(isinstance(r, str) for r in p) for p in pairs):
+                    raise GhostnoteError("model spec: chokes must hold pairs of role names")
+                clean[name] = tuple((p[0], p[1]) for p in pairs)
+            else:
+                if not isinstance(value, int) or isinstance(value, bool):
+                    raise GhostnoteError(f"model spec: {name} must be a whole number: {value!r}")
+                clean[name] = value
+        return cls(**clean)
+
+
+def _check_range(field: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise GhostnoteError(f"model spec: {field} must be {low} to {high}, found {value!r}")
+
+
+def _expect_list(field: str, value: object, kind: type) -> list[Any]:
+    if not isinstance(value, (list, tuple)) or len(value) > 4096:
+        raise GhostnoteError(f"model spec: {field} must be a list, found {type(value).__name__}")
+    items = [list(v) if isinstance(v, tuple) else v for v in value]
+    for item in items:
+        if not isinstance(item, kind) or isinstance(item, bool):
+            raise GhostnoteError(f"model spec: {field} must hold {kind.__name__}, found {item!r}")
+    return items

@@ -1,0 +1,119 @@
+"""TrainConfig: every number of a training run, visible and checked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.spec import ModelSpec
+
+from .dataset import Dataset
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The settings of a run; a resumed run must have the same, but for `steps`.
+
+    Parameters
+    ----------
+    cycles, cycle : int
+        The dilations are 1, 2, 4, ... (`cycle` of them), `cycles` times.
+    windows : int
+        Training windows per step.
+    window_hops : int
+        Length of a window in hops, the receptive field of real past included.
+    learning_rate : float
+        Peak of Adam's rate; it warms up over `warmup` steps and falls to zero over the last
+        `decay` share of `steps`.
+    ema : float
+        Decay of the running mean of the weights, which is what is validated and exported.
+    drop_control : float
+        Share of windows whose conditioning is dropped, so that the model can play texture too.
+    input_noise : float
+        Largest standard deviation, in levels, of the noise that is added to a window's inputs
+        (each window draws its own, from 0 to this). The targets stay clean, so the network
+        learns to pull a stream that has gone astray back to the drum instead of into hiss.
+    near_hits : float
+        Share of windows that are placed at a hit, the others lie anywhere.
+    """
+
+    residual: int = 32
+    gate: int = 32
+    skip: int = 64
+    head: int = 128
+    filter_width: int = 2
+    cycles: int = 2
+    cycle: int = 10
+    levels: int = 256
+    cond_hidden: tuple[int, ...] = (128, 64)
+    steps: int = 6000
+    windows: int = 2
+    window_hops: int = 500
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    decay: float = 0.4
+    ema: float = 0.998
+    drop_control: float = 0.06
+    input_noise: float = 2.0
+    near_hits: float = 0.75
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("steps", 1, 10**9),
+            ("windows", 1, 4096),
+            ("window_hops", 1, 10**6),
+            ("cycles", 1, 64),
+            ("cycle", 1, 16),
+            ("learning_rate", 0.0, 1.0),
+            ("decay", 0.0, 1.0),
+            ("ema", 0.0, 0.999999),
+            ("drop_control", 0.0, 1.0),
+            ("input_noise", 0.0, 64.0),
+            ("near_hits", 0.0, 1.0),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise GhostnoteError(f"training: {name} must be {low} to {high}, found {value}")
+
+    def spec(self, dataset: Dataset) -> ModelSpec:
+        """Return the model that fits a dataset under these settings."""
+        roles, kits = dataset.roles, dataset.kits
+        # Four seconds: longer than the tail of any hit but the last of a long cymbal.
+        ages = 4 * dataset.samplerate // dataset.hop if roles else 0
+        return ModelSpec(
+            samplerate=dataset.samplerate,
+            hop=dataset.hop,
+            dilations=tuple(2**i for i in range(self.cycle)) * self.cycles,
+            filter_width=self.filter_width,
+            residual=self.residual,
+            gate=self.gate,
+            skip=self.skip,
+            head=self.head,
+            levels=self.levels,
+            roles=roles,
+            kits=kits,
+            ages=ages,
+            age_features=15 if roles else 0,
+            cond_hidden=self.cond_hidden if roles or kits else (),
+            chokes=dataset.chokes,
+        )
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step (counted from 0)."""
+        up = min(1.0, (step + 1) / max(self.warmup, 1))
+        down = min(1.0, (self.steps - step) / max(self.decay * self.steps, 1.0))
+        return self.learning_rate * up * down
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainConfig:
+        """Build a config from `to_json`'s form; unknown fields are refused."""
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise GhostnoteError(f"training: unknown setting {unknown[0]!r} in the checkpoint")
+        return cls(**{**values, "cond_hidden": tuple(values.get("cond_hidden", ()))})
