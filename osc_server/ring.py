@@ -37,7 +37,8 @@ FloatArray = NDArray[np.float32]
 # Header words. What the producer writes and what the consumer writes lie 128 bytes apart: the
 # largest cache line in use (Apple's), so neither side slows the other.
 WRITE, STATE = 0, 1  # written by the producer
-READ, POSITION, CALLBACKS, UNDERRUNS, MISSING, STARVING, XRUNS, LOST = range(16, 24)  # consumer
+# Written by the consumer; LARGEST is the most frames that it ever asked for at once.
+READ, POSITION, CALLBACKS, UNDERRUNS, MISSING, STARVING, XRUNS, LOST, LARGEST = range(16, 25)
 STAMP_COUNT = 32
 CAPACITY, CHANNELS, DATA, FADE, STAMPS = range(48, 53)  # constants: sizes and addresses
 HEADER_WORDS = 64
@@ -146,6 +147,11 @@ class FrameRing:
     def xruns(self) -> int:
         """Times the device itself told that it had not been served in time."""
         return int(self.header[XRUNS])
+
+    @property
+    def largest_block(self) -> int:
+        """The most frames that the sink asked for at once; some servers change it while playing."""
+        return int(self.header[LARGEST])
 
     @property
     def lost(self) -> bool:
@@ -307,6 +313,7 @@ def consume(
     position = header[POSITION]
     header[POSITION] = position + n
     header[CALLBACKS] += 1
+    header[LARGEST] = max(header[LARGEST], n)
     store_release(header, READ, read + have)
     write_stamp(header, stamps, position, now_ns, position + n - read - have)
 

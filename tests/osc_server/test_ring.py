@@ -125,6 +125,7 @@ def test_starvation_is_counted_in_events_and_frames() -> None:
     play(ring, 64)  # 6 there, 58 missing: a second event
     assert (ring.underruns, ring.missing) == (2, 150)
     assert ring.callbacks == 5
+    assert ring.largest_block == 64
 
 
 @given(
