@@ -1,0 +1,161 @@
+"""A stream of a model file played by onnxruntime: a second opinion on the kernels, and a rival.
+
+It runs the file's own graph. `docs/stream_with_onnxruntime.py` does the same without our code.
+One thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ghostnote.kernels import control
+from ghostnote.kernels.spec import ModelSpec
+
+from .graph import past_rows
+
+FLOATS = npt.NDArray[np.float32]
+INTS = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What is asked for in consecutive hops.
+
+    Attributes
+    ----------
+    ages : int64 [H, roles]
+        Hops since each role's last hit, at most `spec.ages - 1`: none, or too long ago.
+    velocities : float32 [H, roles]
+    kits : float32 [H, kits]
+    """
+
+    ages: INTS
+    velocities: FLOATS
+    kits: FLOATS
+
+    @classmethod
+    def of_hits(
+        cls,
+        spec: ModelSpec,
+        hits: Sequence[tuple[int, int, float]],
+        hops: int,
+        kit: Sequence[float],
+    ) -> Controls:
+        """Return the controls of the first `hops` hops under hits (hop, role, velocity)."""
+        ages, velocities = control.ages_of_hits(
+            np.array(sorted(hits, key=lambda hit: hit[0]), np.float64).reshape(-1, 3),
+            hops,
+            len(spec.roles),
+            control.choke_array(spec),
+            max(spec.ages - 1, 0),
+        )
+        return cls(ages, velocities, np.tile(np.array(kit, np.float32), (hops, 1)))
+
+    def rows(self, table: FLOATS | None) -> FLOATS:
+        """Return the control features [H, C]; `table` is the model's age table."""
+        table = np.zeros((1, 1), np.float32) if table is None else table
+        rows: FLOATS = control.control_rows(self.ages, self.velocities, self.kits, table)
+        return rows
+
+    def part(self, first: int, last: int) -> Controls:
+        """Return the hops from `first` up to, but not with, `last`."""
+        return Controls(self.ages[first:last], self.velocities[first:last], self.kits[first:last])
+
+
+class Played(NamedTuple):
+    """What one call gave: levels int64 [n], samples float32 [n], logits float32 [n, Q]."""
+
+    levels: INTS
+    samples: FLOATS
+    logits: FLOATS
+
+
+class OnnxStream:
+    """One stream; starts from silence, as every stream does.
+
+    Parameters
+    ----------
+    model : Path or bytes
+        A model file that `load_model` has accepted, or what it holds.
+    spec : ModelSpec
+        Of that file.
+    kit : sequence of float
+        Kit weights under which the silence before the start is run.
+    threads : int
+        Threads that onnxruntime may use inside one stream; more than 1 rarely helps.
+    """
+
+    def __init__(
+        self, model: Path | bytes, spec: ModelSpec, kit: Sequence[float] = (), threads: int = 1
+    ) -> None:
+        import onnxruntime  # here, as it takes a while to load and few need it
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # A model of one layer has no use for its residual weights, and would be told so.
+        options.log_severity_level = 3
+        source = model if isinstance(model, bytes) else str(model)
+        self.session: Any = onnxruntime.InferenceSession(
+            source, options, providers=["CPUExecutionProvider"]
+        )
+        self.spec = spec
+        self.reset(kit)
+
+    def reset(self, kit: Sequence[float] = ()) -> None:
+        """Start again after a receptive field of silence under the kit weights."""
+        spec, field = self.spec, self.spec.receptive_field
+        self.index = 0
+        self._history = np.full(spec.input_taps, spec.silence, np.int64)
+        self._past = np.zeros((past_rows(spec), spec.residual), np.float32)
+        weights = [*kit] or [0.0] * len(spec.kits)
+        silence = np.full(field, spec.silence, np.int64)
+        controls = Controls.of_hits(spec, [], field // spec.hop + 1, weights)
+        self.process(np.zeros(field, np.float32), controls, silence)
+        self.index = 0
+
+    def process(
+        self,
+        uniforms: FLOATS,
+        controls: Controls,
+        forced: INTS | None = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+    ) -> Played:
+        """Play as many samples as there are uniform numbers.
+
+        Parameters
+        ----------
+        uniforms : float32 [n]
+        controls : Controls
+            Its first hop is the one in which the stream's present sample lies.
+        forced : int64 [n], optional
+            Levels to put out and feed back in place of those drawn; -1 draws.
+        """
+        count, spec = len(uniforms), self.spec
+        hops = (self.index + np.arange(count)) // spec.hop - self.index // spec.hop
+        feeds: dict[str, Any] = {
+            "uniforms": uniforms,
+            "forced": np.full(count, -1, np.int64) if forced is None else forced,
+            "temperature": np.array(temperature, np.float32),
+            "top_k": np.array(top_k, np.int64),
+            "level_history": self._history,
+            "past": self._past,
+        }
+        if spec.conditioning:
+            feeds["hop_of"] = hops
+        if spec.roles:
+            feeds["ages"], feeds["velocities"] = controls.ages, controls.velocities
+        if spec.kits:
+            feeds["kits"] = controls.kits
+        levels, samples, logits, self._history, self._past = self.session.run(
+            ["levels", "samples", "logits", "level_history_out", "past_out"], feeds
+        )
+        self.index += count
+        return Played(levels, samples, logits)
