@@ -1,0 +1,20 @@
+"""`ghostnote replay`: a session log rendered again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ghostnote.osc_server.replay import replay as run_replay
+
+
+def replay(
+    log: Annotated[Path, typer.Argument(help="Session log that `ghostnote serve --log` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="WAV file to write.")] = Path("replay.wav"),
+    models: Annotated[
+        Path, typer.Option(help="Folder with the models that are not bundled.")
+    ] = Path("models"),
+) -> None:
+    """Plays a logged session again, offline, to the same bits as live."""
+    frames = run_replay(log, out, [models])
+    typer.echo(f"{out}: {frames} frames")

@@ -1,0 +1,90 @@
+"""`ghostnote serve`: a model played live over OSC."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ghostnote.osc_server.options import ServerOptions
+from ghostnote.osc_server.server import Server
+from ghostnote.osc_server.server import serve as run_server
+from ghostnote.osc_server.sink import SinkError, SinkOptions
+
+
+def serve(
+    model: Annotated[
+        str | None, typer.Option(help="Bundled model or .onnx file. [default: kit]")
+    ] = None,
+    sink: Annotated[str, typer.Option(help="auto, jack, portaudio, null or file:PATH.")] = "auto",
+    device: Annotated[
+        str | None, typer.Option(help="Output device: number or part of its name.")
+    ] = None,
+    samplerate: Annotated[
+        int | None, typer.Option(help="Hz; by default what the device has.")
+    ] = None,
+    blocksize: Annotated[int, typer.Option(help="Frames per device block; 0: its own.")] = 0,
+    ring: Annotated[
+        int, typer.Option(help="Frames kept ahead of the device (latency); 0: the least.")
+    ] = 0,
+    voices: Annotated[int, typer.Option(help="Voices, 1 to 64.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the voices.")] = 0,
+    bind: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 opens it to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="UDP port for OSC; 0: any free one.")] = 9770,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Record the master to this WAV file from the start.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Write a session log for `ghostnote replay`.")
+    ] = None,
+    models: Annotated[Path, typer.Option(help="Folder that clients may load models from.")] = Path(
+        "models"
+    ),
+    recordings: Annotated[Path, typer.Option(help="Folder that clients may record into.")] = Path(
+        "recordings"
+    ),
+    demo: Annotated[bool, typer.Option("--demo", help="Play a built-in pattern at once.")] = False,
+) -> None:
+    """Plays a model live: OSC in, sound out.
+
+    Try it: `ghostnote serve --demo`, and in another terminal
+    `ghostnote send /ghost/voice/1/trig/kick 0.9`. docs/osc.md lists all messages.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        sink_options = SinkOptions(sink, device, samplerate, blocksize)
+    except SinkError as error:
+        raise typer.BadParameter(str(error)) from None
+    options = ServerOptions(
+        model,
+        sink_options,
+        ring,
+        voices,
+        seed,
+        bind,
+        port,
+        seconds,
+        record,
+        log,
+        models,
+        recordings,
+        demo,
+    )
+    typer.echo("Starting; the first start compiles the kernels, which takes a minute.", err=True)
+    run_server(options, _tell)
+
+
+def _tell(server: Server) -> None:
+    """Print what plays, where, and how to reach it."""
+    spec = server.model.spec
+    typer.echo(f"model   {server.model.name}: {spec.samplerate} Hz, kits {', '.join(spec.kits)}")
+    typer.echo(f"sink    {server.sink.describe()}")
+    typer.echo(f"        {server.sink_reason}")
+    typer.echo(f"latency {server.latency_seconds * 1e3:.1f} ms from message to device")
+    typer.echo(f"OSC     udp://{server.options.bind}:{server.udp.port}")
+    if server.options.open_to_network:
+        typer.echo("        anyone on the network can play this server: --bind opened it")
+    typer.echo("ready   end with Ctrl-C or /ghost/quit")

@@ -1,0 +1,272 @@
+"""Engine: voices, schedule and mixer, live in a thread of its own or offline in the caller's.
+
+Threads: `submit` and `load` may be called from any thread (a lock makes them one producer).
+`start`, `stop` and `close` are for the owner. The thread that `start` makes runs `core.run_live`,
+one compiled call without the GIL, from start to stop. `render` is the same engine with no thread:
+the caller's thread is then the engine's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.packing import Packed
+from ghostnote.kernels.spec import ROLES
+from ghostnote.kernels.state import State
+
+from . import core as c
+from .commands import COMMAND, FRAME_NOW, MAX_STEPS, Command, Op
+from .native import store_release
+from .resample import Resampler
+from .ring import FrameRing, RecordRing, TapRing
+
+MAX_VOICES = 64
+QUEUE = 4096
+TAP_SECONDS = 20
+
+Frames = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine is built; two engines of equal options and commands make equal bits.
+
+    Parameters
+    ----------
+    samplerate : int
+        The device's rate in Hz.
+    voices : int
+        1 to 64.
+    seed : int
+        Seed of every voice; the voices differ by their stream number.
+    ring : int
+        Frames kept ahead of the device: the latency. Does not change the bits.
+    """
+
+    samplerate: int
+    voices: int = 1
+    seed: int = 0
+    ring: int = 512
+
+    def __post_init__(self) -> None:
+        if not 8000 <= self.samplerate <= 384000:
+            raise GhostnoteError(f"samplerate must be 8000 to 384000 Hz, found {self.samplerate}")
+        if not 1 <= self.voices <= MAX_VOICES:
+            raise GhostnoteError(f"voices must be 1 to {MAX_VOICES}, found {self.voices}")
+        if not 0 <= self.seed < 2**63:
+            raise GhostnoteError(f"seed must be 0 to 2^63 - 1, found {self.seed}")
+        if not 32 <= self.ring <= 65536:
+            raise GhostnoteError(f"ring must be 32 to 65536 frames, found {self.ring}")
+
+
+@dataclass
+class _Slot:
+    """A model and a stream of it that the compiled loop reaches by address."""
+
+    packed: Packed
+    state: State
+    voice: int
+    adopted: bool
+
+
+class Engine:
+    """Plays one or more voices of a model into a frame ring, or into arrays."""
+
+    def __init__(self, packed: Packed, options: EngineOptions) -> None:
+        self.options = options
+        self.spec = packed.spec
+        hop, rate, voices = packed.spec.hop, packed.spec.samplerate, options.voices
+        self.resampler = Resampler(rate, options.samplerate, hop)
+        largest = self.resampler.max_out
+        # The loop writes a whole hop when there is room for one.
+        target = max(options.ring, 2 * largest)
+        self.target = target
+        capacity = 1 << max(14, (2 * target).bit_length())
+        self.ring = FrameRing(capacity)
+        self.tap = TapRing(1 << (TAP_SECONDS * options.samplerate - 1).bit_length())
+        self.commands = RecordRing(COMMAND, QUEUE)
+        self.log = RecordRing(COMMAND, 4 * QUEUE)
+        self._slots: dict[int, _Slot] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._core = c.Core(
+            sizes=np.array([hop, rate, voices, len(ROLES), target], np.int64),
+            shared=np.zeros(c.SHARED_WORDS, np.int64),
+            clock=np.array([0.0, 120.0, 0.0, 0.0, 1.0, 1.0]),
+            voice_ints=np.zeros((voices, c.VOICE_INTS), np.int64),
+            voice_floats=np.zeros((voices, c.VOICE_FLOATS)),
+            kits=np.zeros((voices, 2, c.MAX_KITS)),
+            steps=np.zeros((voices, len(ROLES), MAX_STEPS)),
+            lengths=np.zeros((voices, len(ROLES)), np.int64),
+            slots=np.full((4 * voices, c.ROLE_MAP + len(ROLES)), -1, np.int64),
+            queue=np.zeros(QUEUE, COMMAND),
+            inbox=np.zeros(256, COMMAND),
+            told=np.zeros(1, COMMAND),
+            commands_header=self.commands.header,
+            commands=self.commands.records,
+            log_header=self.log.header,
+            log=self.log.records,
+            table=self.resampler.table,
+            table_state=self.resampler.state,
+            history=self.resampler.history,
+            mono=np.zeros((2, hop), np.float32),
+            mix=np.zeros((hop, 2), np.float32),
+            out=np.zeros((largest, 2), np.float32),
+        )
+        for voice in range(voices):
+            ints, floats = self._core.voice_ints[voice], self._core.voice_floats[voice]
+            ints[c.STATE], ints[c.NEXT_SLOT], ints[c.SEED] = c.PLAYING, -1, options.seed
+            ints[c.SLOT] = self._new_slot(packed, voice)
+            self._slots[int(ints[c.SLOT])].adopted = True
+            floats[[c.ENVELOPE, c.GAIN, c.LEFT, c.RIGHT, c.TEMPERATURE]] = 1.0
+            c.adopt_kit(self._core, voice, ints[c.SLOT])
+            c.configure_streams(self._core, voice)
+
+    @property
+    def frame(self) -> int:
+        """Frames made so far, at the model's rate."""
+        return int(self._core.shared[c.FRAME])
+
+    @property
+    def active(self) -> int:
+        """Number of voices that sound or listen."""
+        return int(self._core.shared[c.ACTIVE])
+
+    @property
+    def late(self) -> int:
+        """Commands that acted a hop or more after their frame."""
+        return int(self._core.shared[c.LATE])
+
+    @property
+    def dropped(self) -> int:
+        """Commands lost because the queue was full."""
+        return int(self._core.shared[c.DROPPED])
+
+    @property
+    def unlogged(self) -> int:
+        """Commands that the log could not take because nobody read it."""
+        return int(self._core.shared[c.UNLOGGED])
+
+    @property
+    def beat(self) -> float:
+        """Position of the transport in beats."""
+        return float(self._core.clock[c.BEAT])
+
+    def busy_ns(self) -> tuple[int, int]:
+        """Return nanoseconds spent generating so far, and the longest hop since the last call."""
+        shared = self._core.shared
+        peak = int(shared[c.PEAK_NS])
+        shared[c.PEAK_NS] = 0
+        return int(shared[c.BUSY_NS]), peak
+
+    def voice_idle(self, voice: int) -> bool:
+        """Return whether a voice is stopped."""
+        return bool(self._core.voice_ints[voice, c.STATE] == c.IDLE)
+
+    def submit(self, commands: Sequence[Command], frame: int = FRAME_NOW) -> bool:
+        """Hand over commands, all or none, due at `frame`; False where there is no room."""
+        batch = np.zeros(len(commands), COMMAND)
+        for i, command in enumerate(commands):
+            batch[i] = (frame, command.op, command.voice, command.index, command.value)
+        with self._lock:
+            return self.commands.push_many(batch)
+
+    def load(self, packed: Packed, voice: int) -> int:
+        """Let a voice cross over to another model at the next hop; return the slot's number.
+
+        Raises
+        ------
+        GhostnoteError
+            As `prepare` does, or if the command queue is full.
+        """
+        slot = self.prepare(packed, voice)
+        if not self.submit([Command(Op.MODEL, voice, slot)]):
+            with self._lock:
+                del self._slots[slot]
+            raise GhostnoteError("model: the command queue is full; try again")
+        return slot
+
+    def prepare(self, packed: Packed, voice: int) -> int:
+        """Make a stream of a model for a voice; `Op.MODEL` with the returned number plays it.
+
+        Raises
+        ------
+        GhostnoteError
+            If the model's rate or hop differ from the engine's, or earlier loads still fade in.
+        """
+        spec = packed.spec
+        if (spec.samplerate, spec.hop) != (self.spec.samplerate, self.spec.hop):
+            raise GhostnoteError(
+                f"model: {spec.samplerate} Hz in hops of {spec.hop}; this server runs at "
+                f"{self.spec.samplerate} Hz in hops of {self.spec.hop}: start it with that model"
+            )
+        with self._lock:
+            return self._new_slot(packed, voice)
+
+    def _new_slot(self, packed: Packed, voice: int) -> int:
+        ints = self._core.voice_ints
+        for number, slot in list(self._slots.items()):
+            used = number in (ints[slot.voice, c.SLOT], ints[slot.voice, c.NEXT_SLOT])
+            if used:
+                slot.adopted = True
+            elif slot.adopted:  # the loop has had it and has left it
+                del self._slots[number]
+        free = next((n for n in range(len(self._core.slots)) if n not in self._slots), None)
+        if free is None:
+            raise GhostnoteError("model: earlier loads are still fading in; try again in a second")
+        state = State(packed, self.options.seed, stream=voice)
+        row = self._core.slots[free]
+        arrays: tuple[npt.NDArray[Any], ...] = (
+            packed.header,
+            packed.weights,
+            state.ints,
+            state.floats,
+        )
+        for at, array in zip(range(0, c.ROLE_MAP, 2), arrays, strict=True):
+            row[at], row[at + 1] = array.ctypes.data, len(array)
+        for number, role in enumerate(ROLES):
+            known = role in packed.spec.roles
+            row[c.ROLE_MAP + number] = packed.spec.roles.index(role) if known else -1
+        self._slots[free] = _Slot(packed, state, voice, adopted=False)
+        return free
+
+    def start(self) -> None:
+        """Begin to fill the ring, in a thread of the engine's own."""
+        if self._thread is not None:
+            raise GhostnoteError("the engine runs already")
+        self._core.shared[c.STOP] = 0
+        self._thread = threading.Thread(target=self._run, name="ghostnote-engine", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        ring, tap = self.ring, self.tap
+        c.run_live(self._core, ring.header, ring.data, tap.header, tap.data)
+
+    def stop(self) -> None:
+        """End the thread after the present hop."""
+        if self._thread is not None:
+            store_release(self._core.shared, c.STOP, 1)
+            self._thread.join()
+            self._thread = None
+
+    def render(self, until: int) -> Frames:
+        """Make hops until frame `until` and return their frames at the device's rate [n, 2]."""
+        if self._thread is not None:
+            raise GhostnoteError("the engine runs live; it cannot render too")
+        hops = max(0, -(-(until - self.frame) // self.spec.hop))
+        out = np.empty((hops * self.resampler.max_out, 2), np.float32)
+        return out[: c.run_offline(self._core, out, until)]
+
+    def warm_up(self) -> None:
+        """Compile all that the loop needs, so that `start` makes sound at once."""
+        self.render(self.frame)
+        self._core.shared[c.STOP] = 1
+        ring, tap = self.ring, self.tap
+        c.run_live(self._core, ring.header, ring.data, tap.header, tap.data)

@@ -1,0 +1,72 @@
+"""ServerOptions: all that a server is started with, visible and checked."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ghostnote.kernels.errors import GhostnoteError
+
+from .sink import SinkOptions
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Settings of `ghostnote serve`.
+
+    Parameters
+    ----------
+    model : str or None
+        Bundled name or path; None is the bundled default.
+    sink : SinkOptions
+    ring : int
+        Frames kept ahead of the device; 0 takes the least that the sink can do with.
+    voices : int
+    seed : int
+    bind, port : str, int
+        Where OSC is received over UDP; port 0 takes a free one.
+    seconds : float or None
+        Ends by itself after so much sound.
+    record : Path or None
+        A WAV file that takes the master from the first frame on.
+    log : Path or None
+        A session log, for `ghostnote replay`.
+    models, recordings : Path
+        Folders that clients may load models from and record into.
+    demo : bool
+        Plays a built-in pattern at once.
+    """
+
+    model: str | None = None
+    sink: SinkOptions = field(default_factory=SinkOptions)
+    ring: int = 0
+    voices: int = 1
+    seed: int = 0
+    bind: str = "127.0.0.1"
+    port: int = 9770
+    seconds: float | None = None
+    record: Path | None = None
+    log: Path | None = None
+    models: Path = Path("models")
+    recordings: Path = Path("recordings")
+    demo: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ring <= 65536:
+            raise GhostnoteError(f"--ring {self.ring}: must be 0 (automatic) to 65536 frames")
+        if not 0 <= self.port <= 65534:
+            raise GhostnoteError(f"--port {self.port}: must be 0 (any free one) to 65534")
+        if self.seconds is not None and not 0.0 < self.seconds <= 1e7:
+            raise GhostnoteError(f"--seconds {self.seconds}: must be above 0")
+        if self.sink.kind == "file" and self.seconds is None:
+            raise GhostnoteError("--sink file: say how long with --seconds; a file has no clock")
+        try:
+            ipaddress.IPv4Address(self.bind)
+        except ValueError:
+            raise GhostnoteError(f"--bind {self.bind}: must be an IPv4 address") from None
+
+    @property
+    def open_to_network(self) -> bool:
+        """Whether other machines can reach the server."""
+        return not ipaddress.IPv4Address(self.bind).is_loopback

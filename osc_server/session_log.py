@@ -1,0 +1,154 @@
+"""The session log: what the engine did, frame by frame, so that it can do it again.
+
+One JSON value per line. First the header; then, as they happened, `[frame, op, voice, index,
+value]` for each command at the frame where it acted, and `{"slot": n, "voice": v, "model": ...,
+"sha256": ...}` before a command that plays that slot; at the end `{"end": frame}`.
+Threads: `SessionLog` has a lock; `read_log` is for one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ghostnote.kernels.errors import GhostnoteError
+
+from .commands import COMMAND
+
+FORMAT = 1
+MAX_LINE = 4096
+
+
+@dataclass(frozen=True)
+class LogHeader:
+    """How the engine was built."""
+
+    model: str
+    sha256: str
+    samplerate: int
+    voices: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class LogLoad:
+    """A model was made ready in a slot for a voice."""
+
+    slot: int
+    voice: int
+    model: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LogEnd:
+    """The session ended at this frame."""
+
+    frame: int
+
+
+LogEntry = npt.NDArray[Any] | LogLoad | LogEnd
+"""A COMMAND record [1], a load or the end."""
+
+
+class SessionLog:
+    """Writes a log; a full disk ends the log, never the sound."""
+
+    def __init__(self, path: Path, header: LogHeader) -> None:
+        self.path = path
+        self.failure: str | None = None
+        self._lock = threading.Lock()
+        try:
+            self._file = path.open("w")
+        except OSError as error:
+            raise GhostnoteError(f"--log {path}: {error.strerror}") from None
+        self._write([json.dumps({"ghostnote_log": FORMAT, **vars(header)})])
+
+    def commands(self, records: npt.NDArray[Any]) -> None:
+        """Append commands that the engine has carried out."""
+        if len(records):
+            self._write([json.dumps(list(record.tolist())) for record in records])
+
+    def load(self, load: LogLoad) -> None:
+        """Append a load; before the command that plays it is submitted."""
+        self._write([json.dumps(vars(load))])
+
+    def close(self, frame: int) -> None:
+        """Append the end and close the file."""
+        self._write([json.dumps({"end": frame})])
+        with self._lock:
+            self._file.close()
+
+    def _write(self, lines: list[str]) -> None:
+        with self._lock:
+            if self.failure is None:
+                try:
+                    self._file.write("\n".join(lines) + "\n")
+                    self._file.flush()
+                except OSError as error:
+                    self.failure = f"log {self.path}: {error.strerror}; the log ends here"
+
+
+def read_log(path: Path) -> tuple[LogHeader, Iterator[LogEntry]]:
+    """Return a log's header and its entries, read as they are asked for.
+
+    Raises
+    ------
+    GhostnoteError
+        If it is no session log or a line is damaged; the message names the line.
+    """
+    lines = _lines(path)
+    try:
+        first = next(lines)
+        header = LogHeader(
+            str(first["model"]),
+            str(first["sha256"]),
+            int(first["samplerate"]),
+            int(first["voices"]),
+            int(first["seed"]),
+        )
+        if first["ghostnote_log"] != FORMAT:
+            raise GhostnoteError(f"{path}: a session log of another version")
+    except (StopIteration, KeyError, TypeError, ValueError):
+        raise GhostnoteError(f"{path}: is no ghostnote session log") from None
+    return header, _entries(path, lines)
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            number = 0
+            while line := file.readline(MAX_LINE):
+                number += 1
+                if not line.endswith("\n"):
+                    return  # the session was cut off here
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    raise GhostnoteError(f"{path} line {number}: damaged") from None
+    except OSError as error:
+        raise GhostnoteError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise GhostnoteError(f"{path}: is no ghostnote session log") from None
+
+
+def _entries(path: Path, lines: Iterator[Any]) -> Iterator[LogEntry]:
+    for number, line in enumerate(lines, start=2):
+        try:
+            if isinstance(line, list):
+                yield np.array([tuple(line)], COMMAND)
+            elif "end" in line:
+                yield LogEnd(int(line["end"]))
+            else:
+                yield LogLoad(
+                    int(line["slot"]), int(line["voice"]), str(line["model"]), str(line["sha256"])
+                )
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise GhostnoteError(f"{path} line {number}: damaged") from None
