@@ -8,6 +8,9 @@ the caller's thread is then the engine's.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +26,6 @@ from ghostnote.kernels.state import State
 
 from . import core as c
 from .commands import COMMAND, FRAME_NOW, MAX_STEPS, Command, Op
-from .native import store_release
 from .resample import Resampler
 from .ring import FrameRing, RecordRing, TapRing
 
@@ -237,22 +239,30 @@ class Engine:
         self._slots[free] = _Slot(packed, state, voice, adopted=False)
         return free
 
-    def start(self) -> None:
-        """Begin to fill the ring, in a thread of the engine's own."""
+    def start(self, *, urgent: bool = False) -> None:
+        """Begin to fill the ring, in a thread of the engine's own.
+
+        `urgent` asks the system to run it before ordinary threads, as JACK does with its clients;
+        only for a sink with a clock, since without one the engine would never rest.
+        """
         if self._thread is not None:
             raise GhostnoteError("the engine runs already")
         self._core.shared[c.STOP] = 0
-        self._thread = threading.Thread(target=self._run, name="ghostnote-engine", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(urgent,), name="ghostnote-engine", daemon=True
+        )
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, urgent: bool) -> None:
+        if urgent:
+            _ask_for_priority()
         ring, tap = self.ring, self.tap
         c.run_live(self._core, ring.header, ring.data, tap.header, tap.data)
 
     def stop(self) -> None:
         """End the thread after the present hop."""
         if self._thread is not None:
-            store_release(self._core.shared, c.STOP, 1)
+            self._core.shared[c.STOP] = 1  # one aligned word: the loop sees it whole
             self._thread.join()
             self._thread = None
 
@@ -270,3 +280,11 @@ class Engine:
         self._core.shared[c.STOP] = 1
         ring, tap = self.ring, self.tap
         c.run_live(self._core, ring.header, ring.data, tap.header, tap.data)
+
+
+def _ask_for_priority() -> None:
+    """Put the calling thread into the real-time class, where the system has one and allows it."""
+    if sys.platform == "linux":
+        # Below JACK's own threads (10 and more), above everything ordinary.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))

@@ -92,7 +92,11 @@ def replay(
 
 
 def _same_model(name: str, sha256: str, roots: Sequence[Path]) -> ModelFile:
-    model = load_model(find_model(name, roots))
+    try:
+        path = find_model(name, roots)
+    except GhostnoteError:
+        path = find_model(name)  # a path, as it was typed at the server's start
+    model = load_model(path)
     if model.sha256 != sha256:
         raise GhostnoteError(
             f"replay: model {name!r} is not the one of the session: its SHA-256 begins with "

@@ -187,7 +187,6 @@ class Server:
         self.sink, self.sink_reason = _open_sink(options)
         try:
             self.engine = Engine(packed, self._engine_options())
-            self._told_compiling = False
             self.engine.warm_up()
             self.clock = self._make_clock()
             self.control = EngineControl(self)
@@ -259,7 +258,7 @@ class Server:
         self.dispatcher.send("/ghost/voice/*/seed", self.options.seed)
         if self.options.demo:
             self._play_demo()
-        self.engine.start()
+        self.engine.start(urgent=self.sink.realtime)
         self.sink.start(self.engine.ring)
         self.udp.start()
         # What lives now lives to the end: no collection needs to look at it again.
