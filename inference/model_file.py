@@ -155,7 +155,7 @@ def find_model(name_or_path: str | None = None, roots: Sequence[Path] | None = N
         If there is no such model, or it lies outside the roots.
     """
     bundled = bundled_models()
-    name = name_or_path or DEFAULT
+    name = DEFAULT if name_or_path is None else name_or_path
     if name in bundled:
         return bundled[name]
     hint = f"bundled models are {', '.join(bundled) or 'none'}"

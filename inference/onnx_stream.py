@@ -89,6 +89,13 @@ class OnnxStream:
         Kit weights under which the silence before the start is run.
     threads : int
         Threads that onnxruntime may use inside one stream; more than 1 rarely helps.
+
+    Attributes
+    ----------
+    index : int
+        Samples played since the start.
+    history, past : arrays
+        The graph's state, replaced by every call; with `index` it can be kept and put back.
     """
 
     def __init__(
@@ -112,8 +119,8 @@ class OnnxStream:
         """Start again after a receptive field of silence under the kit weights."""
         spec, field = self.spec, self.spec.receptive_field
         self.index = 0
-        self._history = np.full(spec.input_taps, spec.silence, np.int64)
-        self._past = np.zeros((past_rows(spec), spec.residual), np.float32)
+        self.history = np.full(spec.input_taps, spec.silence, np.int64)
+        self.past = np.zeros((past_rows(spec), spec.residual), np.float32)
         weights = [*kit] or [0.0] * len(spec.kits)
         silence = np.full(field, spec.silence, np.int64)
         controls = Controls.of_hits(spec, [], field // spec.hop + 1, weights)
@@ -145,8 +152,8 @@ class OnnxStream:
             "forced": np.full(count, -1, np.int64) if forced is None else forced,
             "temperature": np.array(temperature, np.float32),
             "top_k": np.array(top_k, np.int64),
-            "level_history": self._history,
-            "past": self._past,
+            "level_history": self.history,
+            "past": self.past,
         }
         if spec.conditioning:
             feeds["hop_of"] = hops
@@ -154,7 +161,7 @@ class OnnxStream:
             feeds["ages"], feeds["velocities"] = controls.ages, controls.velocities
         if spec.kits:
             feeds["kits"] = controls.kits
-        levels, samples, logits, self._history, self._past = self.session.run(
+        levels, samples, logits, self.history, self.past = self.session.run(
             ["levels", "samples", "logits", "level_history_out", "past_out"], feeds
         )
         self.index += count

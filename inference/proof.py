@@ -160,9 +160,9 @@ def make_proof(spec: ModelSpec, weights: Weights, seed: int = 1) -> Proof:
     Takes the reference a few seconds for a model of twenty layers.
     """
     half = SAMPLES // spec.hop // 2
-    # A decaying sweep from full scale, so that loud levels and silence are both fed.
+    # A decaying tone from full scale, so that loud levels and silence are both fed.
     t = np.arange(FORCED)
-    sweep = np.exp(-t / 24.0) * np.sin(t * t / 300.0 + 1.0)
+    tone = np.exp(-t / 16.0) * np.cos(t)
     asked = Proof(
         seed=seed,
         stream=0,
@@ -170,7 +170,7 @@ def make_proof(spec: ModelSpec, weights: Weights, seed: int = 1) -> Proof:
         kit=[1.0, *[0.0] * (len(spec.kits) - 1)] if spec.kits else [],
         hits=[(0, 0, 1.0), (half, 1 % len(spec.roles), 0.625)] if spec.roles else [],
         levels=[spec.silence] * SAMPLES,
-        forced_levels=mulaw.encode(sweep, spec.levels).tolist(),
+        forced_levels=mulaw.encode(tone, spec.levels).tolist(),
         forced_at=list(FORCED_AT),
         forced_logits=[],
     )

@@ -1,0 +1,184 @@
+"""The ONNX graph, run by onnxruntime, against the float64 reference."""
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+
+from ghostnote.inference.graph import build_graph, build_model, graph_inputs, graph_outputs
+from ghostnote.inference.onnx_stream import Controls, OnnxStream
+from ghostnote.kernels import rng
+from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.reference import Reference, choose, cumulative, margin
+from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.weights import random_weights, weight_shapes
+from tests.inference.small_models import SMALL, SPECS
+
+ABSOLUTE, RELATIVE = 1e-5, 1e-5
+NEAR_TIE = 1e-5
+HITS = [(0, 0, 0.9), (3, 1, 0.4), (5, 2, 1.0), (9, 1, 0.7), (9, 0, 0.5)]
+
+
+class Truth:
+    """What the reference does with the same hits, kit and uniform numbers."""
+
+    def __init__(self, spec: ModelSpec, samples: int, seed: int = 3) -> None:
+        self.spec, self.samples = spec, samples
+        self.weights = random_weights(spec, seed)
+        self.hops = -(-samples // spec.hop)
+        self.kit = [0.75, 0.5][: len(spec.kits)]
+        hits = [hit for hit in HITS if hit[1] < len(spec.roles)]
+        self.controls = Controls.of_hits(spec, hits, self.hops, self.kit)
+        self.uniforms = rng.uniforms(11, 2, 0, samples)
+        self.reference = Reference(spec, self.weights)
+
+    def play(
+        self, forced: npt.NDArray[np.int64] | None, temperature: float = 1.0, top_k: int = 0
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Returns levels [n], logits [n, Q] and each draw's distance from an edge [n]."""
+        spec = self.spec
+        table = self.weights.get("age_table")
+        rows = self.controls.rows(table)
+        silent = Controls.of_hits(spec, [], 1, self.kit).rows(table)
+        state = self.reference.start(silent[0])
+        level = spec.silence
+        levels, logits, margins = [], [], []
+        for at in range(self.samples):
+            if at % spec.hop == 0:
+                self.reference.set_control(state, rows[at // spec.hop])
+            logits.append(self.reference.step(state, level))
+            running = cumulative(logits[-1], temperature, top_k)
+            u = float(self.uniforms[at])
+            level = choose(running, u) if forced is None else int(forced[at])
+            levels.append(level)
+            margins.append(margin(running, u))
+        return np.array(levels), np.array(logits), np.array(margins)
+
+    def stream(self) -> OnnxStream:
+        model = build_model(self.spec, self.weights, {})
+        return OnnxStream(model.SerializeToString(), self.spec, self.kit)
+
+    def stream_in_chunks(
+        self,
+        chunk: int,
+        forced: npt.NDArray[np.int64] | None = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        stream, hop = self.stream(), self.spec.hop
+        parts = []
+        for first in range(0, self.samples, chunk):
+            last = min(first + chunk, self.samples)
+            controls = self.controls.part(first // hop, (last - 1) // hop + 1)
+            fed = None if forced is None else forced[first:last]
+            uniforms = self.uniforms[first:last]
+            parts.append(stream.process(uniforms, controls, fed, temperature, top_k))
+        levels, samples, logits = (np.concatenate(p) for p in zip(*parts, strict=True))
+        return levels, samples, logits
+
+
+def assert_same_draws(
+    found: npt.NDArray[np.int64],
+    wanted: npt.NDArray[np.int64],
+    margins: npt.NDArray[np.float64],
+) -> None:
+    apart = np.nonzero(found != wanted)[0]
+    if len(apart):
+        at = int(apart[0])
+        assert margins[at] < NEAR_TIE, f"part at {at}, {margins[at]:.2g} from an edge"
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_forced_logits_are_those_of_the_reference(name: str) -> None:
+    spec = SPECS[name]
+    samples = max(3 * spec.receptive_field, 4 * spec.hop) + 5
+    truth = Truth(spec, samples)
+    forced = np.random.default_rng(1).integers(0, spec.levels, samples)
+    _, wanted, _ = truth.play(forced)
+    levels, heard, found = truth.stream_in_chunks(2048, forced)
+    assert np.abs(wanted).max() > 0.5  # or agreement would mean nothing
+    np.testing.assert_allclose(found, wanted, RELATIVE, ABSOLUTE)
+    np.testing.assert_array_equal(levels, forced)
+    np.testing.assert_array_equal(heard, truth.weights["mulaw_table"][forced])
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_free_levels_are_those_of_the_reference(name: str) -> None:
+    truth = Truth(SPECS[name], 500)
+    wanted, _, margins = truth.play(None)
+    found, heard, _ = truth.stream_in_chunks(500)
+    assert len(set(wanted)) > 10
+    assert_same_draws(found, wanted, margins)
+    np.testing.assert_array_equal(heard, truth.weights["mulaw_table"][found])
+
+
+def test_temperature_and_top_k_are_those_of_the_reference() -> None:
+    truth = Truth(SMALL, 300)
+    wanted, _, margins = truth.play(None, temperature=1.7, top_k=4)
+    found, _, _ = truth.stream_in_chunks(300, temperature=1.7, top_k=4)
+    assert_same_draws(found, wanted, margins)
+    assert len({*found}) > 4  # the four likeliest are others from sample to sample
+    likeliest = truth.stream_in_chunks(300, top_k=1)[0]
+    np.testing.assert_array_equal(likeliest, truth.play(None, top_k=1)[0])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 31, 32, 33, 2048])
+@pytest.mark.parametrize("name", ["long", "width 3, out of order", "one long layer"])
+def test_chunks_give_what_the_whole_gives(name: str, chunk: int) -> None:
+    truth = Truth(SPECS[name], 200 if chunk == 1 else 700)
+    whole = truth.stream_in_chunks(truth.samples)
+    pieces = truth.stream_in_chunks(chunk)
+    np.testing.assert_array_equal(pieces[0], whole[0])
+    np.testing.assert_allclose(pieces[2], whole[2], 1e-5, 1e-5)
+
+
+def test_no_samples_leave_the_state_as_it_is() -> None:
+    truth = Truth(SMALL, 40)
+    stream = truth.stream()
+    none = stream.process(truth.uniforms[:0], truth.controls.part(0, 1))
+    assert none.levels.shape == (0,) and none.logits.shape == (0, SMALL.levels)
+    after = stream.process(truth.uniforms, truth.controls)
+    np.testing.assert_array_equal(after.levels, truth.stream_in_chunks(40)[0])
+
+
+def test_state_taken_out_and_put_back_goes_on_alike() -> None:
+    truth = Truth(SMALL, 5 * SMALL.hop)
+    whole = truth.stream_in_chunks(truth.samples)[0]
+    stream, hop = truth.stream(), SMALL.hop
+    stream.process(truth.uniforms[:hop], truth.controls.part(0, 1))
+    saved = stream.history.copy(), stream.past.copy()
+    stream.process(truth.uniforms[:hop][::-1].copy(), truth.controls.part(2, 3))
+    stream.history, stream.past = saved
+    again = stream.process(truth.uniforms[hop:], truth.controls.part(1, 5))
+    np.testing.assert_array_equal(again.levels, whole[hop:])
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_file_is_valid_onnx_with_the_weights_by_name(name: str) -> None:
+    spec = SPECS[name]
+    weights = random_weights(spec, 1)
+    model = build_model(spec, weights, {"format": 1})
+    onnx.checker.check_model(model)
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    assert list(stored) == list(weight_shapes(spec))
+    for key, array in stored.items():
+        np.testing.assert_array_equal(array, weights[key])
+    assert json.loads(model.metadata_props[0].value) == {"format": 1}
+    assert {node.domain for node in model.graph.node} == {""}
+    assert [value.name for value in model.graph.input] == list(graph_inputs(spec))
+    assert [value.name for value in model.graph.output] == list(graph_outputs(spec))
+
+
+def test_the_graph_is_a_function_of_the_spec() -> None:
+    one, two = (build_graph(SMALL).SerializeToString(deterministic=True) for _ in range(2))
+    assert one == two
+    assert one != build_graph(SPECS["long"]).SerializeToString(deterministic=True)
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    weights = random_weights(SMALL, 1)
+    del weights["skip_bias"]
+    with pytest.raises(GhostnoteError, match="'skip_bias' is missing"):
+        build_model(SMALL, weights, {})
