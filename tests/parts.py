@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -28,6 +29,19 @@ def need(program: str) -> str:
     path = shutil.which(program)
     if path is None:
         missing(f"needs the program {program}, which is not on the PATH (see CONTRIBUTING.md)")
+    return path
+
+
+def corpus() -> Path:
+    """Returns the folder of the drum corpus; without it the test is skipped, on CI too.
+
+    It is data, not a program, and no part of this repository: GHOSTNOTE_CORPUS names it, or it
+    lies in `shared/corpus` beside the repository's folder.
+    """
+    beside = Path(__file__).parents[2] / "shared" / "corpus"
+    path = Path(os.environ.get("GHOSTNOTE_CORPUS", beside))
+    if not path.is_dir():
+        pytest.skip(f"needs the drum corpus, which is not at {path} (GHOSTNOTE_CORPUS)")
     return path
 
 
