@@ -10,6 +10,8 @@ FAILED = 1  # the work could not be done
 MISUSED = 2  # the command line makes no sense
 INTERRUPTED = 130  # Ctrl-C, as shells count it: 128 + SIGINT
 
+_OF_TRAINING = ("torch", "safetensors", "mido", "matplotlib", "sklearn")
+
 # Some versions of typer raise click's own class, some a copy of it; both are the base of the one
 # that typer exports.
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -30,6 +32,11 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"ghostnote: {where}{error.strerror}", FAILED
+    if isinstance(error, ModuleNotFoundError) and error.name in _OF_TRAINING:
+        return (
+            f"ghostnote: this needs {error.name}, which playing does not: "
+            "pip install 'ghostnote[train]'"
+        ), FAILED
     what = one_line(f"{type(error).__name__}: {error}")
     return f"ghostnote: a defect of ours, {what} (--debug shows where; please report it)", FAILED
 

@@ -2,7 +2,7 @@
 
 RUN/checkpoint.safetensors holds the weights, their running mean and Adam's moments; its metadata
 holds the step, the settings and the model spec as JSON. Written beside the old one and renamed,
-so a kill at any moment leaves a whole file.
+so that a kill or a full disk at any moment leaves a whole file. One thread at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ghostnote.kernels.errors import GhostnoteError
@@ -25,13 +25,15 @@ from .config import TrainConfig
 
 NAME = "checkpoint.safetensors"
 FORMAT = 1
+_PREFIXES = ("weights", "mean", "adam1", "adam2")
 
 
 @dataclass
 class Checkpoint:
     """Everything that a run needs to go on, or an export to begin.
 
-    `tensors` bears the prefixes "weights.", "mean.", "adam1.", "adam2.".
+    `tensors` bears the prefixes "weights.", "mean.", "adam1.", "adam2."; `facts` is what the
+    training tells of itself (`training.train`).
     """
 
     step: int
@@ -56,15 +58,19 @@ def save_checkpoint(
     spec: ModelSpec,
     facts: dict[str, Any],
 ) -> None:
-    """Write the state of a run; `facts` (hours, validation, sources) go along as JSON."""
+    """Write the state of a run that has done a step; `facts` go along as JSON.
+
+    Raises
+    ------
+    GhostnoteError
+        If it cannot be written; the checkpoint before it is untouched.
+    """
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
-        tensors["weights." + name] = parameter.detach().clone()
-        tensors["mean." + name] = mean[name].clone()
-        state = optimizer.state.get(parameter)
-        if state:
-            tensors["adam1." + name] = state["exp_avg"].clone()
-            tensors["adam2." + name] = state["exp_avg_sq"].clone()
+        tensors["weights." + name] = parameter.detach()
+        tensors["mean." + name] = mean[name]
+        tensors["adam1." + name] = optimizer.state[parameter]["exp_avg"]
+        tensors["adam2." + name] = optimizer.state[parameter]["exp_avg_sq"]
     about = {
         "format": FORMAT,
         "step": step,
@@ -72,10 +78,19 @@ def save_checkpoint(
         "spec": spec.to_json(),
         "facts": facts,
     }
-    run.mkdir(parents=True, exist_ok=True)
     part = run / (NAME + ".part")
-    save_file(tensors, part, metadata={"ghostnote": json.dumps(about)})
-    os.replace(part, run / NAME)
+    try:
+        with part.open("wb") as file:
+            file.write(save(tensors, metadata={"ghostnote": json.dumps(about)}))
+            file.flush()
+            os.fsync(file.fileno())  # else a crash of the machine could keep the name, not the data
+        part.replace(run / NAME)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise GhostnoteError(
+            f"run {run}: the checkpoint of step {step} cannot be written ({error.strerror}); "
+            "make room, then go on with --resume"
+        ) from None
 
 
 def load_checkpoint(run: Path) -> Checkpoint:
@@ -97,7 +112,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
             raise GhostnoteError(f"checkpoint {path}: made by another version; train again")
         config = TrainConfig.from_json(about["config"])
         spec = ModelSpec.from_json(about["spec"])
-        return Checkpoint(int(about["step"]), config, spec, about["facts"], tensors)
+        return Checkpoint(int(about["step"]), config, spec, dict(about["facts"]), tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise GhostnoteError(f"checkpoint {path}: damaged ({error})") from None
 
@@ -105,15 +120,24 @@ def load_checkpoint(run: Path) -> Checkpoint:
 def restore(
     checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """Put a checkpoint's weights and moments into place; return the running mean."""
-    weights, first, second = (checkpoint.part(p) for p in ("weights", "adam1", "adam2"))
+    """Put a checkpoint's weights and moments into place; return the running mean.
+
+    Raises
+    ------
+    GhostnoteError
+        If an array is missing or has another shape than the model's.
+    """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-            if name in first:
-                optimizer.state[parameter] = {
-                    "step": torch.tensor(float(checkpoint.step)),
-                    "exp_avg": first[name].clone(),
-                    "exp_avg_sq": second[name].clone(),
-                }
+            found = [checkpoint.tensors.get(f"{prefix}.{name}") for prefix in _PREFIXES]
+            arrays = [array for array in found if array is not None]
+            if len(arrays) != len(found) or any(a.shape != parameter.shape for a in arrays):
+                raise GhostnoteError(f"checkpoint: damaged, {name!r} is missing or misshapen")
+            weights, _, first, second = arrays
+            parameter.copy_(weights)
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(checkpoint.step)),
+                "exp_avg": first.clone(),
+                "exp_avg_sq": second.clone(),
+            }
     return {name: tensor.clone() for name, tensor in checkpoint.part("mean").items()}

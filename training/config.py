@@ -15,14 +15,20 @@ from .dataset import Dataset
 class TrainConfig:
     """The settings of a run; a resumed run must have the same, but for `steps`.
 
+    Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `cond_hidden`)
+    are told at `ModelSpec`.
+
     Parameters
     ----------
     cycles, cycle : int
         The dilations are 1, 2, 4, ... (`cycle` of them), `cycles` times.
+    steps : int
+        Length of the run. The rate's fall is planned by it, so a run that is resumed with other
+        `steps` is not the run that would have had them from the start.
     windows : int
         Training windows per step.
     window_hops : int
-        Length of a window in hops, the receptive field of real past included.
+        Length of a window in hops; the receptive field of real past comes on top.
     learning_rate : float
         Peak of Adam's rate; it warms up over `warmup` steps and falls to zero over the last
         `decay` share of `steps`.
@@ -34,6 +40,15 @@ class TrainConfig:
         Largest standard deviation, in levels, of the noise that is added to a window's inputs
         (each window draws its own, from 0 to this). The targets stay clean, so the network
         learns to pull a stream that has gone astray back to the drum instead of into hiss.
+    clean : float
+        Share of windows that get no input noise.
+    onset_weight : float
+        How much more than the rest the first 10 ms of a hit count in the loss. The moment in
+        which a hit leaves silence is one sample in ten thousand, yet every live stroke begins
+        with it; unweighted, a network that has learnt the rest still stays silent.
+    gaps : float
+        Share of windows in whose inputs a stretch of 20 to 120 ms is silenced, so that the network
+        learns to come back to a sound that it has lost.
     near_hits : float
         Share of windows that are placed at a hit, the others lie anywhere.
     """
@@ -56,6 +71,9 @@ class TrainConfig:
     ema: float = 0.998
     drop_control: float = 0.06
     input_noise: float = 2.0
+    clean: float = 0.4
+    onset_weight: float = 15.0
+    gaps: float = 0.12
     near_hits: float = 0.75
     seed: int = 1
 
@@ -67,11 +85,16 @@ class TrainConfig:
             ("cycles", 1, 64),
             ("cycle", 1, 16),
             ("learning_rate", 0.0, 1.0),
+            ("warmup", 0, 10**9),
             ("decay", 0.0, 1.0),
             ("ema", 0.0, 0.999999),
             ("drop_control", 0.0, 1.0),
             ("input_noise", 0.0, 64.0),
+            ("clean", 0.0, 1.0),
+            ("onset_weight", 0.0, 1000.0),
+            ("gaps", 0.0, 1.0),
             ("near_hits", 0.0, 1.0),
+            ("seed", 0, 2**63 - 1),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -111,8 +134,16 @@ class TrainConfig:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> TrainConfig:
-        """Build a config from `to_json`'s form; unknown fields are refused."""
+    def from_json(cls, values: object) -> TrainConfig:
+        """Build a config from `to_json`'s form; fields that are missing get their defaults.
+
+        Raises
+        ------
+        GhostnoteError
+            If a field is unknown or out of its range.
+        """
+        if not isinstance(values, dict):
+            raise GhostnoteError("training: the settings in the checkpoint are no object")
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise GhostnoteError(f"training: unknown setting {unknown[0]!r} in the checkpoint")

@@ -5,13 +5,16 @@
     DIR/clips/*.flac   mono, 16 bit, at `samplerate`
 
 A clip is {"file", "frames", "split", "kit" (name or ""), "hits": [[hop, role, velocity], ...]}.
+The index is written last: a folder without one is no dataset, whatever clips it holds.
 Single-threaded; reading is safe in several processes.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,10 @@ from ghostnote.kernels import mulaw
 from ghostnote.kernels.errors import GhostnoteError
 
 FORMAT = 1
+INDEX = "dataset.json"
+SPLITS = ("train", "validation")
+SILENCE_PEAK = 10.0 ** (-60.0 / 20.0)
+"""Audio whose peak is lower (-60 dBFS) counts as silent."""
 
 
 @dataclass
@@ -44,9 +51,9 @@ class Dataset:
     root: Path
     samplerate: int
     hop: int
-    roles: tuple[str, ...]
-    kits: tuple[str, ...]
-    chokes: tuple[tuple[str, str], ...]
+    roles: tuple[str, ...] = ()
+    kits: tuple[str, ...] = ()
+    chokes: tuple[tuple[str, str], ...] = ()
     clips: list[Clip] = field(default_factory=list)
     sources: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
@@ -58,6 +65,14 @@ class Dataset:
     def seconds(self, split: str) -> float:
         """Return the duration of a split in seconds."""
         return sum(clip.frames for clip in self.split(split)) / self.samplerate
+
+    def hits_per_role(self, split: str) -> dict[str, int]:
+        """Return how often each role is hit in a split; empty where no hits are known."""
+        counts = dict.fromkeys(self.roles, 0)
+        for clip in self.split(split):
+            for _, role, _ in clip.hits:
+                counts[self.roles[role]] += 1
+        return counts
 
     def audio(self, clip: Clip) -> npt.NDArray[np.float32]:
         """Return a clip's samples, float32 [frames].
@@ -80,15 +95,34 @@ class Dataset:
         """Return a clip's mu-law levels, int16 [frames]."""
         return mulaw.encode(self.audio(clip), levels)
 
-    def add(self, name: str, audio: npt.NDArray[np.float32], clip: Clip) -> None:
-        """Write a clip's audio as `clips/<name>` and list the clip."""
-        path = self.root / "clips" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, audio, self.samplerate, subtype="PCM_16", format="FLAC")
+    def begin(self) -> None:
+        """Make the folder ready for `add`; what an unfinished preparation left is removed.
+
+        Raises
+        ------
+        GhostnoteError
+            If the folder holds anything else: a dataset is never overwritten or mixed.
+        """
+        if (self.root / INDEX).exists():
+            raise GhostnoteError(f"dataset {self.root}: exists already; delete it or name another")
+        clips = self.root / "clips"
+        if self.root.exists():
+            foreign = {path.name for path in self.root.iterdir()} - {"clips", INDEX + ".part"}
+            if foreign or any(path.suffix != ".flac" for path in clips.glob("*")):
+                raise GhostnoteError(f"dataset {self.root}: is not empty; name a new folder")
+            shutil.rmtree(clips, ignore_errors=True)
+        clips.mkdir(parents=True)
+
+    def add(self, audio: npt.NDArray[np.float32], clip: Clip) -> None:
+        """Write a clip's audio, float32 [frames], into `clips/` and list the clip."""
+        # Encoded in memory, as libsndfile does not tell a full disk from other failures.
+        encoded = io.BytesIO()
+        soundfile.write(encoded, audio, self.samplerate, subtype="PCM_16", format="FLAC")
+        (self.root / "clips" / clip.file).write_bytes(encoded.getvalue())
         self.clips.append(clip)
 
     def save(self) -> None:
-        """Write the index beside its old version, then rename it into place."""
+        """Write the index; from here on the folder is a dataset."""
         index = {
             "format": FORMAT,
             "samplerate": self.samplerate,
@@ -100,10 +134,14 @@ class Dataset:
             "sources": self.sources,
             "skipped": self.skipped,
         }
-        self.root.mkdir(parents=True, exist_ok=True)
-        part = self.root / "dataset.json.part"
+        part = self.root / (INDEX + ".part")
         part.write_text(json.dumps(index, separators=(",", ":")))
-        os.replace(part, self.root / "dataset.json")
+        part.replace(self.root / INDEX)
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that change with the clips that a training would draw."""
+        content = [self.samplerate, self.hop, [vars(clip) for clip in self.clips]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def load_dataset(root: Path) -> Dataset:
@@ -112,33 +150,43 @@ def load_dataset(root: Path) -> Dataset:
     Raises
     ------
     GhostnoteError
-        If there is none, or it was made by another version.
+        If there is none, it was made by another version, or it is damaged.
     """
-    path = root / "dataset.json"
+    path = root / INDEX
     try:
         index = json.loads(path.read_text())
     except OSError:
         raise GhostnoteError(
-            f"no dataset in {root}: run `ghostnote data prepare --out {root}` first"
+            f"no dataset in {root}: make one with `ghostnote data prepare --out {root}`"
         ) from None
     except ValueError as error:
         raise GhostnoteError(f"dataset {path}: not valid JSON ({error})") from None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise GhostnoteError(f"dataset {path}: made by another version; prepare it again")
     try:
+        roles, kits = tuple(index["roles"]), tuple(index["kits"])
         return Dataset(
             root=root,
             samplerate=int(index["samplerate"]),
             hop=int(index["hop"]),
-            roles=tuple(index["roles"]),
-            kits=tuple(index["kits"]),
+            roles=roles,
+            kits=kits,
             chokes=tuple((by, what) for by, what in index["chokes"]),
-            clips=[
-                Clip(c["file"], c["frames"], c["split"], c["kit"], [tuple(h) for h in c["hits"]])
-                for c in index["clips"]
-            ],
+            clips=[_read_clip(clip, len(roles), kits) for clip in index["clips"]],
             sources=index["sources"],
             skipped=index["skipped"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise GhostnoteError(f"dataset {path}: damaged ({error!r}); prepare it again") from None
+
+
+def _read_clip(entry: dict[str, Any], roles: int, kits: tuple[str, ...]) -> Clip:
+    hits = [(int(hop), int(role), float(velocity)) for hop, role, velocity in entry["hits"]]
+    clip = Clip(entry["file"], int(entry["frames"]), entry["split"], entry["kit"], hits)
+    if clip.split not in SPLITS or clip.frames < 1 or clip.kit not in ("", *kits):
+        raise ValueError(f"clip {clip.file!r} names an unknown split or kit, or has no frames")
+    if Path(clip.file).name != clip.file:
+        raise ValueError(f"clip {clip.file!r} lies outside the dataset")
+    if any(not (0 <= role < roles and hop >= 0 and 0 < v <= 1) for hop, role, v in hits):
+        raise ValueError(f"clip {clip.file!r} holds an impossible hit")
+    return clip

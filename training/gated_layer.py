@@ -4,7 +4,7 @@ Autograd's own graph of this layer spends more time copying than multiplying. He
 on matrices [channels, time] that are never transposed, all taps are one product, the residual and
 the skip are another, and the gate is one pass over memory. `plain_layer` says the same in plain
 torch; a test compares the two, values and gradients.
-Any thread; different threads may run it at once.
+Any thread; several may run it at once, as it holds no state.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ class GatedLayer(torch.autograd.Function):
         dilation: int,
     ) -> tuple[Tensor, Tensor]:
         channels, length = x.shape
+        if length % bias.shape[1]:
+            raise ValueError(f"{length} samples are not whole hops of {bias.shape[1]} biases")
         past = torch.empty(filter_weight.shape[1], length)
         for rows, reach in _taps(past, channels, dilation):
             rows[:, :reach] = 0.0
@@ -135,6 +137,7 @@ def _gate(gates: FLOATS, bias: FLOATS, z: FLOATS) -> None:
             product[t] = tanh * sigmoid
 
 
+# Unlike in playing, nothing here need give the same bits on another processor: fastmath is a gain.
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _gate_backward(gates: FLOATS, grad_z: FLOATS, grad_gates: FLOATS) -> None:
     """Write the gradient of the gates' inputs; `gates` holds tanh and sigmoid since `_gate`."""

@@ -1,47 +1,15 @@
-"""MIDI drum grooves, and drills (made-up exercises), as lists of hits.
+"""What is played for training: stretches of drummers' grooves, and drills (made-up exercises).
 
-A hit is (seconds, role, velocity 0 to 1). Single-threaded; no audio here.
+A hit is (seconds, role, velocity 0 to 1). Pure functions; no audio here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import mido
 import numpy as np
 
-from ghostnote.kernels.errors import GhostnoteError
-
-from .kits import ROLE_OF_NOTE
-
-Hit = tuple[float, str, float]
-
-MAX_HITS = 200_000
-
-
-def read_groove(path: Path) -> list[Hit]:
-    """Return the drum hits of a MIDI file in order of time; notes with no role are left out.
-
-    Raises
-    ------
-    GhostnoteError
-        If the file is not MIDI or holds no drum note.
-    """
-    hits: list[Hit] = []
-    now = 0.0
-    try:
-        for message in mido.MidiFile(path):
-            now += message.time
-            if message.type == "note_on" and message.velocity > 0 and message.note in ROLE_OF_NOTE:
-                hits.append((now, ROLE_OF_NOTE[message.note], message.velocity / 127.0))
-            if len(hits) > MAX_HITS:
-                raise GhostnoteError(f"groove {path}: over {MAX_HITS} hits")
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise GhostnoteError(f"groove {path}: not a readable MIDI file ({error})") from None
-    if not hits:
-        raise GhostnoteError(f"groove {path}: no drum notes in it")
-    return hits
+from ghostnote.inference.midi import Hit
 
 
 def level_velocities(hits: Sequence[Hit], loud: float = 0.8) -> list[Hit]:
@@ -63,7 +31,7 @@ def drill(rng: np.random.Generator, seconds: float, roles: Sequence[str]) -> lis
     hits: list[Hit] = []
     now = float(rng.uniform(0.0, 0.2))
     while now < seconds:
-        count = 2 if rng.random() < 0.25 else 1
+        count = min(2 if rng.random() < 0.25 else 1, len(roles))
         for role in rng.choice(len(roles), size=count, replace=False):
             hits.append((now, roles[int(role)], float(rng.uniform(0.2, 1.0))))
         far = rng.random() < 0.3

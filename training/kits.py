@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +20,10 @@ import soxr
 
 from ghostnote.kernels.errors import GhostnoteError
 
-FLOATS = npt.NDArray[np.float32]
+from .dataset import SILENCE_PEAK
 
-ROLE_OF_NOTE = {
-    **dict.fromkeys((35, 36), "kick"),
-    **dict.fromkeys((38, 40), "snare"),
-    37: "rim",
-    39: "clap",
-    **dict.fromkeys((41, 43, 45, 47, 48, 50, 58), "tom"),
-    **dict.fromkeys((22, 42, 44), "hat"),
-    **dict.fromkeys((26, 46), "open"),
-    **dict.fromkeys((49, 52, 55, 57), "crash"),
-    **dict.fromkeys((51, 53, 59), "ride"),
-}
-"""Role of each MIDI note (General MIDI percussion and the Roland TD-11's additions)."""
+FLOATS = npt.NDArray[np.float32]
+Row = dict[str, str]
 
 MAIN_NOTES = {
     "kick": 36,
@@ -48,15 +38,28 @@ MAIN_NOTES = {
 }
 """The note whose sound stands for the whole role."""
 
+COLUMNS = {
+    "midi_notes",
+    "path",
+    "vel_lo",
+    "vel_hi",
+    "round_robin",
+    "gain_db",
+    "vel_track",
+    "ref_vel",
+}
 VELOCITY_EXPONENT = 1.6  # the corpus's own rule for samples that have one layer
 LOUD_VELOCITY = 110.0
 LOUD_PEAK = 0.6  # what kick and snare reach at LOUD_VELOCITY: leaves room for their sum
+CHOKE_SECONDS = 0.005
+LONGEST_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Layer:
     """One sample of a kit: audio [frames] at the kit's rate and when to play it."""
 
+    file: str
     audio: FLOATS
     velocity_low: int
     velocity_high: int
@@ -73,11 +76,20 @@ class Layer:
 
 @dataclass(frozen=True)
 class Kit:
-    """A kit at one sample rate: the layers of each role; roles it lacks are absent."""
+    """A kit at one sample rate: the layers of each role; roles it lacks are absent.
+
+    `skipped` lists the samples of its table that could not be used, {"file", "reason"}.
+    """
 
     name: str
     samplerate: int
     layers: dict[str, tuple[Layer, ...]]
+    skipped: tuple[dict[str, str], ...] = ()
+
+    @property
+    def files(self) -> set[str]:
+        """The samples that it plays, as paths in the corpus."""
+        return {layer.file for layers in self.layers.values() for layer in layers}
 
     def pick(self, role: str, velocity: float, turn: int) -> Layer:
         """Return the layer for a MIDI velocity; `turn` counts up for round robins."""
@@ -108,7 +120,7 @@ class Kit:
         choked_by: dict[str, set[str]] = {}
         for by, what in chokes:
             choked_by.setdefault(what, set()).add(by)
-        fade = np.linspace(1.0, 0.0, max(2, self.samplerate // 200))
+        fade = np.linspace(1.0, 0.0, max(2, round(self.samplerate * CHOKE_SECONDS)))
         for i, (start, role, velocity) in enumerate(hits):
             if role not in self.layers or start >= frames:
                 continue
@@ -136,56 +148,67 @@ def soft_clip(audio: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def load_kit(corpus: Path, name: str, samplerate: int, roles: Sequence[str]) -> Kit:
     """Read a kit's table `corpus/kits/<name>.csv` and its samples.
 
+    Samples that cannot be used are left out and listed in `Kit.skipped`.
+
     Raises
     ------
     GhostnoteError
-        If the table or a sample cannot be read, or the kit has no kick, snare or hat.
+        If the table cannot be read, or the kit has neither a kick nor a snare to set its level by.
     """
-    table = corpus / "kits" / f"{name}.csv"
-    try:
-        with open(table, newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise GhostnoteError(f"kit {name!r}: cannot read {table}: {error.strerror}") from None
-    found: dict[str, list[dict[str, str]]] = {}
+    rows = _read_table(corpus, name)
+    skipped: list[dict[str, str]] = []
+    layers: dict[str, tuple[Layer, ...]] = {}
     for role in roles:
         note = str(MAIN_NOTES[role])
-        found[role] = [row for row in rows if note in row["midi_notes"].split()]
-    if not found.get("clap") and "clap" in roles:
-        found["clap"] = _clap_rows(corpus, name, rows)
-    layers = {
-        role: tuple(_load_layer(corpus, row, samplerate) for row in matching)
-        for role, matching in found.items()
-        if matching
-    }
+        matching = [row for row in rows if note in row["midi_notes"].split()]
+        if role == "clap" and not matching:
+            matching = _clap_rows(corpus, name, rows)
+        found = []
+        for row in matching:
+            try:
+                found.append(_load_layer(corpus, row, samplerate))
+            except GhostnoteError as error:
+                skipped.append({"file": row["path"], "reason": str(error)})
+        if found:
+            layers[role] = tuple(sorted(found, key=lambda layer: layer.round_robin))
     loudest = [
-        np.abs(y.audio).max() * y.gain(LOUD_VELOCITY)
+        np.abs(layer.audio).max() * layer.gain(LOUD_VELOCITY)
         for role in ("kick", "snare")
-        for y in layers.get(role, ())
-        if y.velocity_low <= LOUD_VELOCITY <= y.velocity_high
+        for layer in layers.get(role, ())
+        if layer.velocity_low <= LOUD_VELOCITY <= layer.velocity_high
     ]
     if not loudest:
-        raise GhostnoteError(f"kit {name!r}: {table} has no kick and no snare (notes 36, 38)")
-    level = LOUD_PEAK / max(loudest)
+        reason = f": {skipped[0]['file']} {skipped[0]['reason']}" if skipped else ""
+        raise GhostnoteError(f"kit {name!r}: no usable kick or snare (notes 36, 38){reason}")
+    level = np.float32(LOUD_PEAK / max(loudest))
     scaled = {
-        role: tuple(
-            Layer(
-                y.audio * np.float32(level),
-                y.velocity_low,
-                y.velocity_high,
-                y.round_robin,
-                y.velocity_tracks,
-                y.reference_velocity,
-            )
-            for y in sorted(found_layers, key=lambda y: y.round_robin)
-        )
-        for role, found_layers in layers.items()
+        role: tuple(replace(layer, audio=layer.audio * level) for layer in found)
+        for role, found in layers.items()
     }
-    return Kit(name, samplerate, scaled)
+    return Kit(name, samplerate, scaled, tuple(skipped))
 
 
-def _clap_rows(corpus: Path, name: str, rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Return rows for a clap: the kits' notes have none, but most kits own a clap sample."""
+def _read_table(corpus: Path, name: str) -> list[Row]:
+    table = corpus / "kits" / f"{name}.csv"
+    try:
+        with table.open(newline="") as file:
+            reader = csv.DictReader(file)
+            missing = COLUMNS - set(reader.fieldnames or ())
+            rows = list(reader)
+    except OSError as error:
+        raise GhostnoteError(f"kit {name!r}: cannot read {table}: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise GhostnoteError(f"kit {name!r}: {table} is no CSV table ({error})") from None
+    if missing:
+        raise GhostnoteError(f"kit {name!r}: {table} lacks the column {min(missing)!r}")
+    return rows
+
+
+def _clap_rows(corpus: Path, name: str, rows: list[Row]) -> list[Row]:
+    """Return rows for a clap: the kits' notes have none, but most kits own a clap sample.
+
+    Else a kit of the same family (the name up to the first dash) lends its own.
+    """
     own = [row for row in rows if "/clap/" in row["path"]]
     if own:
         return own
@@ -200,21 +223,27 @@ def _clap_rows(corpus: Path, name: str, rows: list[dict[str, str]]) -> list[dict
     return [{**template, "path": path, "vel_lo": "1", "vel_hi": "127", "ref_vel": "120"}]
 
 
-def _load_layer(corpus: Path, row: dict[str, str], samplerate: int) -> Layer:
-    path = corpus / row["path"]
+def _load_layer(corpus: Path, row: Row, samplerate: int) -> Layer:
     try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        low, high, turn = (int(row[name]) for name in ("vel_lo", "vel_hi", "round_robin"))
+        gain, reference = 10.0 ** (float(row["gain_db"]) / 20.0), float(row["ref_vel"])
+        if not (0.0 < gain < 1e3 and 0.0 < reference <= 127.0):
+            raise ValueError(f"gain_db {row['gain_db']}, ref_vel {row['ref_vel']}")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise GhostnoteError(f"has an impossible number in the kit's table ({error})") from None
+    try:
+        with soundfile.SoundFile(corpus / row["path"]) as file:
+            if file.frames > LONGEST_SECONDS * file.samplerate:
+                raise GhostnoteError(f"is longer than {LONGEST_SECONDS:g} s, so no one-shot")
+            audio, rate = file.read(dtype="float32", always_2d=True), file.samplerate
     except (OSError, soundfile.LibsndfileError) as error:
-        raise GhostnoteError(f"kit sample {path}: cannot be read: {error}") from None
+        raise GhostnoteError(f"cannot be read ({error})") from None
     mono = audio.mean(axis=1)
+    if not np.isfinite(mono).all():
+        raise GhostnoteError("holds values that are not numbers")
+    if np.abs(mono).max(initial=0.0) < SILENCE_PEAK:
+        raise GhostnoteError("is silent (peak under -60 dBFS)")
     if rate != samplerate:
         mono = soxr.resample(mono, rate, samplerate, quality="VHQ")
-    mono = mono * np.float32(10.0 ** (float(row["gain_db"]) / 20.0))
-    return Layer(
-        mono.astype(np.float32),
-        int(row["vel_lo"]),
-        int(row["vel_hi"]),
-        int(row["round_robin"]),
-        row["vel_track"] == "1",
-        float(row["ref_vel"]),
-    )
+    mono = (mono * np.float32(gain)).astype(np.float32)
+    return Layer(row["path"], mono, low, high, turn, row["vel_track"] == "1", reference)

@@ -1,9 +1,8 @@
-"""`ghostnote data prepare`: from drums to a dataset, in two forms.
+"""`ghostnote data prepare --corpus`: kits x MIDI grooves, rendered, so every hit is known exactly.
 
-(a) kits x MIDI grooves (the form of the drum corpus): rendered, so every hit is known exactly.
-(b) a folder of recordings: cut into clips; sub-folders are the kits (labels), no hits are known.
-
-Single-threaded. Files that cannot be used are listed with the reason and skipped.
+The corpus is a folder with kits/*.csv, grooves/info.csv, the files that these name, and
+manifest.csv, which holds source, licence and author of each file. Single-threaded. Grooves and
+samples that cannot be used are listed with the reason and skipped.
 """
 
 from __future__ import annotations
@@ -11,27 +10,27 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import soundfile
-import soxr
 
+from ghostnote.inference.midi import Hit, read_groove
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ROLES
 
-from .dataset import Clip, Dataset
-from .grooves import Hit, crop, drill, level_velocities, read_groove
+from .config import TrainConfig
+from .dataset import SPLITS, Clip, Dataset
+from .grooves import crop, drill, level_velocities
 from .kits import Kit, load_kit
 
 CHOKES = (("hat", "open"),)
 CLIP_SECONDS = 20.0
-SHORTEST_SECONDS = 0.5
-SILENCE_PEAK = 10.0 ** (-60.0 / 20.0)
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
+SHORTEST_GROOVE = 4.0
 
 Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many steps are done and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,16 @@ class GrooveOptions:
     def __post_init__(self) -> None:
         if not self.kits:
             raise GhostnoteError("data prepare: name at least one kit")
+        if len(set(self.kits)) != len(self.kits):
+            raise GhostnoteError("data prepare: a kit is named twice")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_minutes") and not 0.0 <= value <= 10_000.0:
+                raise GhostnoteError(f"data prepare: {field.name} must be 0 to 10000, is {value}")
         if self.groove_minutes + self.drill_minutes <= 0:
             raise GhostnoteError("data prepare: ask for some minutes of grooves or drills")
+        if self.seed < 0:
+            raise GhostnoteError(f"data prepare: seed must be 0 or more, is {self.seed}")
 
 
 def prepare_grooves(
@@ -61,52 +68,100 @@ def prepare_grooves(
     Raises
     ------
     GhostnoteError
-        If the corpus has no grooves that can be read or a kit is missing.
+        If `out` is in use, no groove or no kit is left that could be used, a kit is unknown, or no
+        model can have such a sample rate, hop or kits.
     """
     dataset = Dataset(out, options.samplerate, options.hop, ROLES, options.kits, CHOKES)
-    grooves = {split: _read_grooves(corpus, split, dataset) for split in ("train", "validation")}
-    if not grooves["train"]:
-        raise GhostnoteError(f"corpus {corpus}: no groove of the train split could be read")
-    for number, name in enumerate(options.kits):
-        kit = load_kit(corpus, name, options.samplerate, ROLES)
+    TrainConfig().spec(dataset)  # refuses what no model could be trained on, before any work
+    sources = _read_manifest(corpus)
+    kits = _load_kits(corpus, options, dataset)
+    grooves: dict[str, list[list[Hit]]] = {split: [] for split in SPLITS}
+    if options.groove_minutes:
+        grooves = {split: _read_grooves(corpus, split, dataset, progress) for split in SPLITS}
+    if options.groove_minutes and not grooves["train"]:
+        reason = f"; first reason: {dataset.skipped[0]['reason']}" if dataset.skipped else ""
+        raise GhostnoteError(f"corpus {corpus}: no groove of the train split is usable{reason}")
+    dataset.begin()
+    dataset.kits = tuple(kit.name for kit in kits.values())
+    plans = {number: _plan(options, grooves) for number in kits}
+    total, done = sum(count for plan in plans.values() for *_, count in plan), 0
+    for number, kit in kits.items():
         rng = np.random.default_rng([options.seed, number])
-        plan = [
-            ("train", "groove", options.groove_minutes),
-            ("train", "drill", options.drill_minutes),
-            ("validation", "groove", options.validation_minutes if grooves["validation"] else 0),
-            ("validation", "drill", options.validation_minutes / 2),
-        ]
-        for split, kind, minutes in plan:
-            count = math.ceil(minutes * 60.0 / CLIP_SECONDS)
+        for split, kind, count in plans[number]:
             for i in range(count):
                 if kind == "groove":
                     hits = _pick_stretch(rng, grooves[split])
                 else:
                     hits = drill(rng, CLIP_SECONDS, tuple(kit.layers))
-                _render_clip(dataset, kit, f"{name}-{split}-{kind}-{i:03d}.flac", split, hits)
+                _render_clip(dataset, kit, f"{kit.name}-{split}-{kind}-{i:03d}.flac", split, hits)
+                done += 1
                 if progress:
-                    progress(f"{name} {split} {kind}", i + 1, count)
-    dataset.sources = _corpus_sources(corpus, options.kits)
+                    progress(f"{kit.name}: {split} {kind}s", done, total)
+    used = set().union(*(kit.files for kit in kits.values()))
+    dataset.sources = _sources(sources, used, with_grooves=options.groove_minutes > 0)
     dataset.save()
     return dataset
 
 
-def _read_grooves(corpus: Path, split: str, dataset: Dataset) -> list[list[Hit]]:
+def _plan(
+    options: GrooveOptions, grooves: dict[str, list[list[Hit]]]
+) -> list[tuple[str, str, int]]:
+    """Return (split, kind, number of clips) of what is rendered with each kit, in this order."""
+    held_back = options.validation_minutes
+    minutes = [
+        ("train", "groove", options.groove_minutes),
+        ("train", "drill", options.drill_minutes),
+        ("validation", "groove", held_back if grooves["validation"] else 0.0),
+        ("validation", "drill", held_back / 2),
+    ]
+    return [(split, kind, math.ceil(m * 60.0 / CLIP_SECONDS)) for split, kind, m in minutes]
+
+
+def _load_kits(corpus: Path, options: GrooveOptions, dataset: Dataset) -> dict[int, Kit]:
+    """Return the usable kits by their place in `options.kits`; the others go to `skipped`."""
+    kits = {}
+    for number, name in enumerate(options.kits):
+        if not (corpus / "kits" / f"{name}.csv").is_file():
+            known = sorted(path.stem for path in (corpus / "kits").glob("*.csv"))
+            known = [stem for stem in known if stem != "index"]
+            raise GhostnoteError(
+                f"corpus {corpus}: has no kit {name!r}; it has {', '.join(known) or 'none'}"
+            )
+        try:
+            kits[number] = load_kit(corpus, name, options.samplerate, dataset.roles)
+        except GhostnoteError as error:
+            dataset.skipped.append({"file": f"kits/{name}.csv", "reason": str(error)})
+        else:
+            dataset.skipped += kits[number].skipped
+    if not kits:
+        raise GhostnoteError(dataset.skipped[0]["reason"])
+    return kits
+
+
+def _read_grooves(
+    corpus: Path, split: str, dataset: Dataset, progress: Progress | None
+) -> list[list[Hit]]:
     table = corpus / "grooves" / "info.csv"
     try:
-        with open(table, newline="") as file:
+        with table.open(newline="") as file:
             paths = [row["path"] for row in csv.DictReader(file) if row["split"] == split]
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
         raise GhostnoteError(f"corpus {corpus}: cannot read grooves/info.csv ({error})") from None
     grooves = []
-    for path in paths:
+    for done, path in enumerate(paths):
+        if progress:
+            progress(f"reading {split} grooves", done, len(paths))
         try:
-            hits = read_groove(corpus / path)
+            hits = read_groove(corpus / path).in_seconds
         except GhostnoteError as error:
-            dataset.skipped.append({"file": path, "reason": str(error)})
+            reason = str(error).removeprefix(f"groove {corpus / path}: ")
+            dataset.skipped.append({"file": path, "reason": reason})
             continue
-        if hits[-1][0] >= 4.0:
-            grooves.append(level_velocities(hits))
+        if hits[-1][0] < SHORTEST_GROOVE:
+            reason = f"too short to cut from (under {SHORTEST_GROOVE:g} s)"
+            dataset.skipped.append({"file": path, "reason": reason})
+            continue
+        grooves.append(level_velocities(hits))
     return grooves
 
 
@@ -128,98 +183,37 @@ def _render_clip(dataset: Dataset, kit: Kit, name: str, split: str, hits: list[H
     listed = [
         (h, dataset.roles.index(role), round(v, 4)) for h, role, v in on_grid if h * hop < frames
     ]
-    dataset.add(name, audio, Clip(name, frames, split, kit.name, listed))
+    dataset.add(audio, Clip(name, frames, split, kit.name, listed))
 
 
-def _corpus_sources(corpus: Path, kits: Sequence[str]) -> list[dict[str, object]]:
-    """Return name, licence and authors of every source that the kits and grooves draw on."""
-    used = set()
-    for kit in kits:
-        with open(corpus / "kits" / f"{kit}.csv", newline="") as file:
-            used |= {row["path"] for row in csv.DictReader(file)}
+def _read_manifest(corpus: Path) -> list[dict[str, str]]:
+    columns = {"path", "class", "source", "licence", "split", "author"}
+    try:
+        with (corpus / "manifest.csv").open(newline="") as file:
+            reader = csv.DictReader(file)
+            missing = columns - set(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise GhostnoteError(f"corpus {corpus}: cannot read manifest.csv ({error})") from None
+    if missing:
+        raise GhostnoteError(f"corpus {corpus}: manifest.csv lacks the column {min(missing)!r}")
+    return rows
+
+
+def _sources(
+    manifest: Sequence[dict[str, str]], samples: set[str], with_grooves: bool
+) -> list[dict[str, Any]]:
+    """Return source, licence and authors of all that a training on the clips draws on."""
     found: dict[tuple[str, str], set[str]] = {}
-    with open(corpus / "manifest.csv", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["path"] in used or (row["class"] == "groove" and row["split"] == "train"):
-                found.setdefault((row["source"], row["licence"]), set()).add(row["author"])
+    unknown = set(samples)
+    for row in manifest:
+        groove = with_grooves and row["class"] == "groove" and row["split"] == "train"
+        if groove or row["path"] in samples:
+            found.setdefault((row["source"], row["licence"]), set()).add(row["author"])
+            unknown.discard(row["path"])
+    if unknown:
+        found[("not in the corpus's manifest.csv", "unknown")] = unknown
     return [
         {"source": source, "licence": licence, "authors": sorted(a for a in authors if a)}
         for (source, licence), authors in sorted(found.items())
     ]
-
-
-def prepare_recordings(
-    folder: Path,
-    out: Path,
-    samplerate: int = 24000,
-    hop: int = 24,
-    validation_share: float = 0.1,
-    licence: str = "unknown",
-    progress: Progress | None = None,
-) -> Dataset:
-    """Cut the recordings under `folder` into a dataset at `out`.
-
-    Every tenth clip (by `validation_share`) is kept back for validation. Recordings in
-    sub-folders get the sub-folder's name as their kit; with no sub-folders there are no kits.
-
-    Raises
-    ------
-    GhostnoteError
-        If no file could be used; the message tells the first reason.
-    """
-    if not folder.is_dir():
-        raise GhostnoteError(f"recordings: {folder} is not a folder")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-    labels = {p: p.relative_to(folder).parts[0] if p.parent != folder else "" for p in files}
-    kits = tuple(sorted({label for label in labels.values() if label}))
-    dataset = Dataset(out, samplerate, hop, (), kits, ())
-    every = max(2, round(1.0 / validation_share)) if validation_share > 0 else 0
-    number = 0
-    for done, path in enumerate(files):
-        relative = path.relative_to(folder).as_posix()
-        try:
-            audio = read_recording(path, samplerate)
-        except GhostnoteError as error:
-            dataset.skipped.append({"file": relative, "reason": str(error)})
-            continue
-        step = int(CLIP_SECONDS * samplerate) // hop * hop
-        for start in range(0, len(audio) - int(SHORTEST_SECONDS * samplerate) + 1, step):
-            piece = audio[start : start + step]
-            piece = piece[: len(piece) // hop * hop]
-            number += 1
-            split = "validation" if every and number % every == 0 else "train"
-            name = f"{number:05d}.flac"
-            dataset.add(name, piece, Clip(name, len(piece), split, labels[path], []))
-        if progress:
-            progress(relative, done + 1, len(files))
-    if not dataset.split("train"):
-        reason = dataset.skipped[0]["reason"] if dataset.skipped else "no audio files in it"
-        raise GhostnoteError(f"recordings {folder}: nothing to train on; first reason: {reason}")
-    dataset.sources = [{"source": folder.name, "licence": licence, "authors": []}]
-    dataset.save()
-    return dataset
-
-
-def read_recording(path: Path, samplerate: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Return a recording as mono float32 at `samplerate`, its peak brought to 0.9.
-
-    Raises
-    ------
-    GhostnoteError
-        If it cannot be read, is silent (peak under -60 dBFS) or shorter than half a second.
-    """
-    try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise GhostnoteError(f"{path.name}: cannot be read ({error})") from None
-    mono = audio.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise GhostnoteError(f"{path.name}: holds values that are not numbers")
-    if len(mono) < SHORTEST_SECONDS * rate:
-        raise GhostnoteError(f"{path.name}: too short ({len(mono) / rate:.2f} s of 0.5 s)")
-    peak = float(np.abs(mono).max())
-    if peak < SILENCE_PEAK:
-        raise GhostnoteError(f"{path.name}: silent (peak under -60 dBFS)")
-    if rate != samplerate:
-        mono = soxr.resample(mono, rate, samplerate, quality="VHQ")
-    return np.asarray(mono * np.float32(0.9 / peak), np.float32)

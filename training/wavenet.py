@@ -1,7 +1,8 @@
-"""The WaveNet in torch, for training (van den Oord et al. 2016, arXiv 1609.03499).
+"""The WaveNet in torch, for training on CPUs (van den Oord et al. 2016, arXiv 1609.03499).
 
-Parameters are stacked over layers and bear the names of the model file (docs/model-file.md), so
-that export is a copy. Runs in the training process only.
+Parameters are stacked over layers and bear the names and shapes of the model file
+(`kernels.weights.weight_shapes`), so that export is a copy. Any thread; several may run forward
+and backward at once, as the model holds no state but its parameters.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from torch import Tensor, nn
 
 from ghostnote.kernels.spec import ModelSpec
 
-from .gated_layer import GatedLayer, plain_layer
+from .gated_layer import GatedLayer
 
 
 class WaveNet(nn.Module):
     """Predicts the next mu-law level from past levels and per-hop control features.
 
-    Parameters are named as in the model file; shapes in the comments, with L layers, R residual,
-    D gate, S skip, H head channels, Q levels, k taps, E last dense conditioning layer.
+    Shapes in the comments: L layers, R residual, D gate, S skip, H head channels, Q levels, k taps,
+    C control features, E last dense conditioning layer.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -86,17 +87,16 @@ class WaveNet(nn.Module):
         logits : float32 [Q, T]
         """
         spec = self.spec
-        layer_function = GatedLayer.apply if levels.device.type == "cpu" else plain_layer
         bias = self.hop_bias(control)
         filters = self.filter_weight.transpose(1, 2).flatten(2)  # [L, 2D, k * R]
         x = self._embed(levels)  # [R, T]
         no_residual = x.new_zeros(spec.residual, spec.gate)
-        skip = self.skip_bias[:, None].expand(-1, x.shape[1]).contiguous()
+        skip = self.skip_bias[:, None].repeat(1, x.shape[1])
         for layer, dilation in enumerate(spec.dilations):
             # The last layer's residual output goes nowhere; zeros stand in for its weights.
             last = layer + 1 == spec.layers
             residual = no_residual if last else self.residual_weight[layer]
-            x, skip = layer_function(
+            x, skip = GatedLayer.apply(  # type: ignore[no-untyped-call]
                 x, skip, bias[layer], filters[layer], residual, self.skip_weight[layer], dilation
             )
             if not last:

@@ -12,9 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostnote.kernels import control
+from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
 from .dataset import Dataset
+
+_PURPOSE = {"train": "train on", "validation": "validate on"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Window:
         Levels; targets[t] follows inputs[t].
     rows : float32 [T / hop, C] or None
         Control features of the hops of the targets.
+    weights : float32 [T]
+        How much each target counts in the loss.
     context : int
         Number of leading targets that have no whole receptive field before them.
     """
@@ -34,20 +39,40 @@ class Window:
     inputs: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
     rows: npt.NDArray[np.float32] | None
+    weights: npt.NDArray[np.float32]
     context: int
 
 
 class Windows:
-    """All clips of a split in memory, and windows cut from them."""
+    """All clips of a split in memory, and windows cut from them.
+
+    A window is as long as asked for, plus one receptive field of past before it.
+
+    Raises
+    ------
+    GhostnoteError
+        If the split has no clips, a clip cannot be read, or all of them are silent.
+    """
 
     def __init__(self, dataset: Dataset, split: str, spec: ModelSpec, hops: int) -> None:
         self.spec = spec
         self.clips = dataset.split(split)
+        if not self.clips:
+            raise GhostnoteError(f"dataset {dataset.root}: has no clips to {_PURPOSE[split]}")
         # Clips start from silence: one receptive field of it goes before each.
         self.lead_hops = -(-spec.receptive_field // spec.hop)
         self.hops = hops + self.lead_hops
-        lead = np.full(self.lead_hops * spec.hop, spec.silence, np.int16)
-        self.levels = [np.concatenate([lead, dataset.levels(c, spec.levels)]) for c in self.clips]
+        # 24 hours at 24 kHz are 2 GB in bytes, which are enough for 256 levels.
+        kind = np.uint8 if spec.levels <= 256 else np.int16
+        lead = np.full(self.lead_hops * spec.hop, spec.silence, kind)
+        self.levels: list[npt.NDArray[np.uint8] | npt.NDArray[np.int16]] = [
+            np.concatenate([lead, dataset.levels(clip, spec.levels).astype(kind)])
+            for clip in self.clips
+        ]
+        if all((levels == spec.silence).all() for levels in self.levels):
+            raise GhostnoteError(
+                f"dataset {dataset.root}: every clip to {_PURPOSE[split]} is silent; prepare others"
+            )
         self.hits = [np.array(c.hits, np.float64).reshape(-1, 3) for c in self.clips]
         self.table = control.age_table(spec) if spec.roles else np.zeros((1, 1), np.float32)
         self.chokes = control.choke_array(spec)
@@ -60,6 +85,9 @@ class Windows:
         near_hits: float = 0.0,
         drop_control: float = 0.0,
         input_noise: float = 0.0,
+        clean: float = 0.0,
+        onset_weight: float = 0.0,
+        gaps: float = 0.0,
     ) -> Window:
         """Return a random window; the arguments are those of `TrainConfig`."""
         number = int(rng.choice(len(self.clips), p=self.weights))
@@ -75,7 +103,11 @@ class Windows:
             body = self.hops - self.lead_hops
             start = min(max(hit - int(rng.integers(0, max(int(0.6 * body), 1))), 0), last)
         window = self.cut(number, start, dropped=bool(rng.random() < drop_control))
-        if input_noise:
+        if onset_weight and window.rows is not None:
+            window = replace(window, weights=self._onset_weights(window.rows, onset_weight))
+        if gaps and rng.random() < gaps:
+            window = replace(window, inputs=self._with_gap(rng, window))
+        if input_noise and rng.random() >= clean:
             noise = rng.standard_normal(len(window.inputs)) * rng.uniform(0.0, input_noise)
             astray = window.inputs + np.rint(noise).astype(np.int64)
             return replace(window, inputs=np.clip(astray, 0, self.spec.levels - 1))
@@ -94,7 +126,27 @@ class Windows:
         if spec.conditioning:
             rows = self._rows(number, start, (end - begin) // spec.hop, dropped)
         context = self.lead_hops * spec.hop
-        return Window(inputs, targets, rows, context)
+        return Window(inputs, targets, rows, np.ones(len(targets), np.float32), context)
+
+    def _with_gap(self, rng: np.random.Generator, window: Window) -> npt.NDArray[np.int64]:
+        """Return a window's inputs with 20 to 120 ms of silence somewhere after the context."""
+        inputs = window.inputs.copy()
+        length = int(rng.uniform(0.02, 0.12) * self.spec.samplerate)
+        start = int(rng.integers(window.context, max(len(inputs) - length, window.context + 1)))
+        inputs[start : start + length] = self.spec.silence
+        return inputs
+
+    def _onset_weights(
+        self, rows: npt.NDArray[np.float32], onset_weight: float
+    ) -> npt.NDArray[np.float32]:
+        """Return 1 + onset_weight * exp(-age / 10 ms) of the youngest hit, for each target."""
+        roles = len(self.spec.roles)
+        if not roles:
+            return np.ones(len(rows) * self.spec.hop, np.float32)
+        # The first feature of each role is exp(-age / 10 ms), see kernels.control.age_table.
+        stride = 2 * self.spec.age_features
+        freshness = rows[:, 0 : stride * roles : stride].max(axis=1)
+        return np.repeat(1.0 + onset_weight * freshness, self.spec.hop).astype(np.float32)
 
     def _rows(self, number: int, start: int, hops: int, dropped: bool) -> npt.NDArray[np.float32]:
         spec, clip = self.spec, self.clips[number]
@@ -113,11 +165,15 @@ class Windows:
 
 
 def evenly(windows: Windows, count: int) -> list[Window]:
-    """Return `count` windows spread evenly over all clips, the same at every call."""
-    spots = np.linspace(0, len(windows.clips) - 1, count).round().astype(int)
-    chosen = []
-    for i, number in enumerate(spots):
+    """Return up to `count` windows spread over all clips, the same at every call.
+
+    Fewer where the clips are too few and too short for so many different ones.
+    """
+    chosen = {}
+    for i, number in enumerate(np.linspace(0, len(windows.clips) - 1, count).round().astype(int)):
         hops = len(windows.levels[number]) // windows.spec.hop
         last = max(hops - windows.hops, 0)
-        chosen.append(windows.cut(int(number), int(last * ((i * 0.618) % 1.0))))
-    return chosen
+        # Steps of the golden ratio put the starts in different parts of their clips.
+        start = int(last * ((i * 0.618) % 1.0))
+        chosen[int(number), start] = windows.cut(int(number), start)
+    return list(chosen.values())

@@ -1,0 +1,207 @@
+"""`ghostnote train`: a dataset becomes a checkpoint, with Ctrl-C and resume.
+
+Everything here runs in the main thread; a signal only sets the event at which training ends.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+
+from ghostnote.training.checkpoint import load_checkpoint
+from ghostnote.training.config import TrainConfig
+from ghostnote.training.train import Progress
+from ghostnote.training.train import train as run_training
+
+from .errors import INTERRUPTED
+
+NETWORK, LEARNING = "The network", "How it learns"
+
+
+def _setting(field: str, help: str, panel: str) -> Any:
+    """Returns the option of a field of TrainConfig; it defaults to None, so that a resumed run
+    can keep its own."""
+    default = getattr(TrainConfig, field)
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return typer.Option(help=help, rich_help_panel=panel, show_default=shown)
+
+
+def train(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(help="Dataset that `ghostnote data prepare` made.")],
+    run: Annotated[Path, typer.Option(help="Folder for checkpoint and log.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in --run.")
+    ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Length of the training.", show_default="6000, or as begun"),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Windows computed at once.", show_default="all processors"),
+    ] = None,
+    validate_every: Annotated[
+        int, typer.Option(min=1, help="Steps between checkpoints, each with a validation.")
+    ] = 250,
+    seed: Annotated[int | None, _setting("seed", "Start and data order.", LEARNING)] = None,
+    windows: Annotated[int | None, _setting("windows", "Windows per step.", LEARNING)] = None,
+    window_hops: Annotated[
+        int | None, _setting("window_hops", "Length of a window, in hops.", LEARNING)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, _setting("learning_rate", "Highest rate of Adam.", LEARNING)
+    ] = None,
+    warmup: Annotated[
+        int | None, _setting("warmup", "Steps in which the rate rises.", LEARNING)
+    ] = None,
+    decay: Annotated[
+        float | None,
+        _setting("decay", "Share of the steps, at the end, in which it falls.", LEARNING),
+    ] = None,
+    ema: Annotated[
+        float | None, _setting("ema", "Decay of the running mean of the weights.", LEARNING)
+    ] = None,
+    drop_control: Annotated[
+        float | None,
+        _setting(
+            "drop_control", "Share of windows without triggers and kit, for texture.", LEARNING
+        ),
+    ] = None,
+    input_noise: Annotated[
+        float | None,
+        _setting("input_noise", "Largest noise on a window's past, in levels.", LEARNING),
+    ] = None,
+    clean: Annotated[
+        float | None, _setting("clean", "Share of windows without such noise.", LEARNING)
+    ] = None,
+    onset_weight: Annotated[
+        float | None,
+        _setting("onset_weight", "How much more the first 10 ms of a hit count.", LEARNING),
+    ] = None,
+    gaps: Annotated[
+        float | None,
+        _setting("gaps", "Share of windows in whose past a stretch is silenced.", LEARNING),
+    ] = None,
+    near_hits: Annotated[
+        float | None, _setting("near_hits", "Share of windows placed at a hit.", LEARNING)
+    ] = None,
+    residual: Annotated[int | None, _setting("residual", "Residual channels.", NETWORK)] = None,
+    gate: Annotated[int | None, _setting("gate", "Gate channels.", NETWORK)] = None,
+    skip: Annotated[int | None, _setting("skip", "Skip channels.", NETWORK)] = None,
+    head: Annotated[int | None, _setting("head", "Head channels.", NETWORK)] = None,
+    filter_width: Annotated[
+        int | None, _setting("filter_width", "Taps of a layer, 2 or 3.", NETWORK)
+    ] = None,
+    cycles: Annotated[
+        int | None, _setting("cycles", "How often the dilations are repeated.", NETWORK)
+    ] = None,
+    cycle: Annotated[
+        int | None, _setting("cycle", "Dilations 1, 2, 4, ...: how many.", NETWORK)
+    ] = None,
+    levels: Annotated[int | None, _setting("levels", "Mu-law levels.", NETWORK)] = None,
+    cond_hidden: Annotated[
+        str | None, _setting("cond_hidden", "Widths of the conditioning's layers.", NETWORK)
+    ] = None,
+) -> None:
+    """Trains a model on a dataset, or goes on with a training that stopped.
+
+    Ctrl-C ends it after the step it is at, with a checkpoint; a second Ctrl-C ends it at once.
+
+    Example: ghostnote train --data data/mine --run runs/mine --steps 2000
+    """
+    given: dict[str, Any] = {
+        field.name: context.params[field.name]
+        for field in fields(TrainConfig)
+        if context.params[field.name] is not None
+    }
+    if cond_hidden is not None:
+        given["cond_hidden"] = _widths(cond_hidden)
+    config = replace(load_checkpoint(run).config if resume else TrainConfig(), **given)
+    with stopped_by_signals() as stop, _bar(run) as report:
+        facts = run_training(
+            data,
+            run,
+            config,
+            resume=resume,
+            threads=threads,
+            validate_every=validate_every,
+            stop=stop,
+            report=report,
+        )
+    validated = facts.get("validation_bits")
+    score = "" if validated is None else f", {validated:.3f} bits/sample on held-back clips"
+    print(f"trained for {facts['seconds'] / 3600:.2f} hours{score}")
+    if facts["steps"] < config.steps:
+        print(
+            f"stopped at step {facts['steps']} of {config.steps}; go on with: ghostnote train --data {data} --run {run} --resume"
+        )
+        raise typer.Exit(INTERRUPTED)
+    print(f"next: ghostnote export --run {run} --out {run.name}.onnx")
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        raise typer.BadParameter(
+            f"--cond-hidden takes whole numbers separated by commas, not {text!r}"
+        ) from None
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """Gives an event that the first Ctrl-C or SIGTERM sets; a second one interrupts at once."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _bar(run: Path) -> Iterator[Any]:
+    """Shows a bar on a terminal; elsewhere one line on stderr for each line of the log."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[told]}"),
+    )
+    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(run.name, total=None, told="")
+
+        def tell(progress: Progress) -> None:
+            told = f"{progress.bits:.3f} bits, {progress.samples_per_s / 1000:.1f} k samples/s"
+            if progress.validation:
+                told += f", validation {progress.validation[1]:.3f} at {progress.validation[0]}"
+            bar.update(task, completed=progress.step, total=progress.steps, told=told)
+            if progress.logged and not console.is_terminal:
+                console.print(f"step {progress.step} of {progress.steps}: {told}", soft_wrap=True)
+
+        yield tell
