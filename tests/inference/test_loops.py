@@ -171,6 +171,15 @@ def test_a_pattern_file(tmp_path: Path) -> None:
     )
 
 
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rendering.md").read_text()
+    path = tmp_path / "shuffle.txt"
+    path.write_text(text[text.index("# shuffle.txt") :].split("```")[0])
+    pattern = read_pattern(path, ROLES)
+    assert (pattern.bpm, pattern.swing, len(pattern.steps["kick"])) == (97.5, 0.33, 16)
+    assert all(name in text for name in BUILT_IN)
+
+
 def test_a_file_from_another_editor(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_bytes(b"\xef\xbb\xbfkick: x.\r\nhat:o\r\n")

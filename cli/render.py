@@ -1,0 +1,193 @@
+"""`ghostnote render`: loops from a pattern or a groove, or again from a manifest."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from ghostnote.inference import render as renderer
+from ghostnote.inference.kit_mix import parse_kit
+from ghostnote.inference.loops import (
+    BUILT_IN,
+    DEFAULT_BPM,
+    DEFAULT_PATTERN,
+    LoopPlan,
+    built_in_pattern,
+    plan_groove,
+    plan_pattern,
+    read_pattern,
+)
+from ghostnote.inference.manifest import MANIFEST, Loop, read_manifest
+from ghostnote.inference.midi import read_groove
+from ghostnote.inference.model_file import bundled_models, find_model, load_model
+from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.spec import ModelSpec
+
+
+def render(
+    context: typer.Context,
+    model: Annotated[
+        str | None, typer.Option(help="Bundled model or .onnx file. [default: kit]")
+    ] = None,
+    kit: Annotated[
+        str | None,
+        typer.Option(
+            help="A kit of the model, a mixture (jazz:2,rock:1) or texture. [default: the first]"
+        ),
+    ] = None,
+    bars: Annotated[int, typer.Option(help="Length of a loop, in bars of four beats.")] = 4,
+    bpm: Annotated[
+        float | None,
+        typer.Option(help="Beats a minute. [default: of the groove or pattern, else 120]"),
+    ] = None,
+    count: Annotated[int, typer.Option(help="Number of loops.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the first loop; the next ones count up.")] = 1,
+    groove: Annotated[Path | None, typer.Option(help="MIDI file with drums to play.")] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(help=f"Pattern file to play, or one of {', '.join(BUILT_IN)}."),
+    ] = None,
+    samplerate: Annotated[
+        int | None, typer.Option(help="Of the files, in Hz. [default: the model's]")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="Below 1 tamer, above 1 wilder; 0.01 to 10.")
+    ] = 1.0,
+    top_k: Annotated[
+        int, typer.Option("--top-k", help="Draw among the k likeliest levels only; 0: all.")
+    ] = 0,
+    streams: Annotated[
+        int | None, typer.Option(help="Loops made at once. [default: one per core]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the WAV files and manifest.json.")
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="Make the loops of this manifest again, into its folder or --out."),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Of a manifest, only this file; may be repeated.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was made as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Renders loops to WAV files of exactly the asked bars, and a manifest to make them again.
+
+    Example: ghostnote render --pattern break --bpm 128 --bars 2 --count 4 --out loops
+    """
+    if manifest is not None:
+        _refuse_recipe(context)
+        _remake(manifest, only or [], model, streams, out or manifest.parent, as_json)
+        return
+    if out is None:
+        raise typer.BadParameter("say with --out which folder the loops go to")
+    if only:
+        raise typer.BadParameter("--only needs --manifest")
+    if groove and pattern:
+        raise typer.BadParameter("--groove or --pattern, not both")
+    options = renderer.RenderOptions(out, count, seed, kit, samplerate, temperature, top_k, streams)
+    loaded = load_model(find_model(model))
+    texture = kit is not None and not any(parse_kit(loaded.spec, kit))
+    plan, lost = _plan(loaded.spec, groove, pattern, bars, bpm, texture)
+    with _progress(out) as tell:
+        loops = renderer.render_loops(loaded, plan, options, tell)
+    if lost:
+        roles = ", ".join(f"{role} ({count})" for role, count in lost.items())
+        print(f"{plan.name}: hits of roles that the model lacks left out: {roles}", file=sys.stderr)
+    _report(loops, out, as_json)
+
+
+def _refuse_recipe(context: typer.Context) -> None:
+    """Refuse options that a manifest has the say about."""
+    for option in context.command.params:
+        source = context.get_parameter_source(str(option.name))
+        if (
+            option.name not in ("model", "streams", "out", "manifest", "only", "as_json")
+            and source is not None
+            and source.name == "COMMANDLINE"
+        ):
+            raise typer.BadParameter(f"{option.opts[0]} is told by the manifest: leave it out")
+
+
+def _plan(
+    spec: ModelSpec,
+    groove: Path | None,
+    pattern: str | None,
+    bars: int,
+    bpm: float | None,
+    texture: bool,
+) -> tuple[LoopPlan, dict[str, int]]:
+    """Return what to play, and how many hits of which roles had to be left out.
+
+    With nothing named that is DEFAULT_PATTERN, or no hits at all for a texture.
+    """
+    if groove is not None:
+        plan = plan_groove(read_groove(groove), bars, bpm)
+    elif pattern is not None and pattern not in BUILT_IN:
+        return plan_pattern(read_pattern(Path(pattern), spec.roles), bars, bpm), {}
+    elif pattern is None and (texture or not spec.roles):
+        return LoopPlan("free", bars, DEFAULT_BPM if bpm is None else bpm), {}
+    else:
+        plan = plan_pattern(built_in_pattern(pattern or DEFAULT_PATTERN), bars, bpm)
+    plan, lost = plan.only(spec.roles)
+    if not plan.hits:
+        known = ", ".join(spec.roles) or "none"
+        raise GhostnoteError(f"{plan.name}: no hit in it for this model, whose roles are {known}")
+    return plan, lost
+
+
+def _remake(
+    manifest: Path,
+    only: Sequence[str],
+    model: str | None,
+    streams: int | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    loops = read_manifest(manifest)
+    wanted = [name if name.endswith(".wav") else f"{name}.wav" for name in only]
+    for name in wanted:
+        if name not in (loop.file for loop in loops):
+            raise GhostnoteError(f"manifest {manifest}: lists no {name}")
+    loops = [loop for loop in loops if not wanted or loop.file in wanted]
+    paths = [find_model(model)] if model else list(bundled_models().values())
+    models = [load_model(path) for path in paths]
+    with _progress(out) as tell:
+        other = renderer.remake_loops(models, loops, out, streams, tell)
+    changed = [loop.file for loop in other]
+    _report([loop for loop in loops if loop.file not in changed], out, as_json)
+    if changed:
+        names = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
+        raise GhostnoteError(
+            f"{len(changed)} of {len(loops)} loops are not what they were ({names}): the manifest "
+            "comes from another version of ghostnote or of a library; files that are there stay"
+        )
+
+
+@contextmanager
+def _progress(out: Path) -> Iterator[renderer.Progress]:
+    """Show the share of the work on stderr; after Ctrl-C say what is there."""
+    console = Console(stderr=True)
+    try:
+        with Progress(console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("Rendering", total=1.0)
+            yield lambda share: bar.update(task, completed=share)
+    except KeyboardInterrupt:
+        print(f"stopped; loops that were finished are listed in {out / MANIFEST}", file=sys.stderr)
+        raise
+
+
+def _report(loops: Sequence[Loop], out: Path, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"loops": [loop.to_json() for loop in loops]}))
+        return
+    for loop in loops:
+        print(out / loop.file)

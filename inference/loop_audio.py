@@ -1,0 +1,114 @@
+"""The sound of one loop: exactly so many frames, whose end runs into their beginning.
+
+A loop is one stream of a model. It begins earlier than what is kept, at the oldest hit of the pass
+before that still sounds, so that tails ring into the start. The last 10 ms of what is kept are
+faded into the last 10 ms before its start: what follows them there is the start itself, so the
+seam is as smooth as any other place.
+
+Pure functions; any thread.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from ghostnote.kernels.packing import Packed
+from ghostnote.kernels.spec import ModelSpec
+
+from .generator import Generator, Hit
+from .kit_mix import parse_kit
+from .loops import BEATS_PER_BAR
+from .manifest import Loop
+
+FLOATS = npt.NDArray[np.float32]
+
+LEAD_IN_SECONDS = 0.5
+"""Shortest lead-in; a texture needs it to come to life."""
+
+CROSSFADE_SECONDS = 0.01
+MARGIN_SECONDS = 0.02  # beyond the end, for the resampler to see
+
+
+class Timeline(NamedTuple):
+    """A loop in samples of the model: what is generated, and where the loop lies in it."""
+
+    hits: list[Hit]
+    total: int  # samples to generate
+    start: int  # first frame of the loop, at the rate of the file
+
+
+def timeline_of(spec: ModelSpec, loop: Loop) -> Timeline:
+    """Return what to generate for a loop."""
+    per_beat = 60.0 / loop.bpm * spec.samplerate
+    period = loop.bars * BEATS_PER_BAR * per_beat
+    hits = [(beat * per_beat, role, velocity) for beat, role, velocity in loop.hits]
+    forgotten = spec.ages * spec.hop  # samples after which the model knows nothing of a hit
+    earlier = [
+        (time - back * period, role, velocity)
+        for back in range(math.ceil(forgotten / period), 0, -1)
+        for time, role, velocity in hits
+        if time - back * period > -forgotten
+    ]
+    last = {role: time for time, role, _ in earlier}
+    reach = max((-time for time in last.values()), default=0.0)
+    lead = max(reach, spec.receptive_field, LEAD_IN_SECONDS * spec.samplerate)
+    lead = math.ceil(lead / spec.hop) * spec.hop  # a hit on the first beat starts at frame 0
+    start = round(lead * loop.samplerate / spec.samplerate)
+    total = math.ceil((start + loop.frames) * spec.samplerate / loop.samplerate)
+    if loop.samplerate != spec.samplerate:
+        total += math.ceil(MARGIN_SECONDS * spec.samplerate)
+    placed = [Hit(lead + round(t), role, v) for t, role, v in (*earlier, *hits) if t >= -lead]
+    return Timeline(placed, total, start)
+
+
+def make_loop(
+    packed: Packed, loop: Loop, timeline: Timeline, tick: Callable[[int], None]
+) -> FLOATS:
+    """Return the samples of a loop, float32 [frames].
+
+    `tick` is called with the number of samples generated since the last call; it may raise to stop.
+    Raises GhostnoteError if the model has not the kit or a role.
+    """
+    spec = packed.spec
+    generator = Generator(
+        packed,
+        loop.seed,
+        kit=parse_kit(spec, loop.kit),
+        temperature=loop.temperature,
+        top_k=loop.top_k,
+    )
+    generator.add(timeline.hits)
+    audio = np.empty(timeline.total, np.float32)
+    chunk = max(1, spec.samplerate // 10)
+    for at in range(0, timeline.total, chunk):
+        audio[at : at + chunk] = generator.play(min(chunk, timeline.total - at))
+        tick(min(chunk, timeline.total - at))
+    if loop.samplerate != spec.samplerate:
+        audio = soxr.resample(audio, spec.samplerate, loop.samplerate, quality="VHQ")
+    end = timeline.start + loop.frames
+    fade = min(round(CROSSFADE_SECONDS * loop.samplerate), loop.frames)
+    rising = np.arange(1, fade + 1, dtype=np.float64) / fade
+    rising = rising * rising * (3.0 - 2.0 * rising)  # no cosine: its bits differ between machines
+    before_end = audio[end - fade : end].astype(np.float64)
+    before_start = audio[timeline.start - fade : timeline.start].astype(np.float64)
+    whole = audio[timeline.start : end].copy()
+    whole[loop.frames - fade :] = before_end * (1.0 - rising) + before_start * rising
+    return whole
+
+
+def wav_of(audio: FLOATS, samplerate: int) -> bytes:
+    """Return a mono WAV file of 24 bits; beyond full scale is clipped."""
+    levels = np.rint(np.clip(audio.astype(np.float64) * 2**23, -(2**23), 2**23 - 1))
+    file = io.BytesIO()
+    # libsndfile takes the upper 24 of 32 bits: rounding is done here, where it stays the same.
+    shifted = levels.astype(np.int32) << 8
+    soundfile.write(file, shifted, samplerate, format="WAV", subtype="PCM_24")
+    return file.getvalue()

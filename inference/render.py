@@ -1,0 +1,292 @@
+"""Rendering: loops as WAV files, several at once, and the manifest from which to make them again.
+
+Threads: one thread calls `render_loops` or `remake_loops`, which runs each loop on a worker thread
+with arrays of its own (the kernel does not hold the GIL). `progress` is called from the workers,
+one at a time; `stop` may be set from any thread. No result depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.packing import Packed, pack
+
+from .kit_mix import default_kit, parse_kit
+from .loop_audio import Timeline, make_loop, timeline_of, wav_of
+from .loops import LoopPlan
+from .manifest import MANIFEST, Loop, read_entries, write_manifest, write_whole
+from .model_file import ModelFile
+
+Progress = Callable[[float], None]
+"""Told the share of the work that is done, 0 to 1."""
+
+MAX_COUNT = 100_000
+MAX_STREAMS = 1024
+SAVE_SECONDS = 5.0
+"""How often the manifest is written meanwhile, for the case that the process is killed."""
+
+
+class _Stopped(Exception):
+    """A worker was told to stop."""
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How to render a plan.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the WAV files and their manifest; made if it is not there.
+    count : int
+        Number of loops.
+    seed : int
+        Of the first loop; each next one has the next number.
+    kit : str or None
+        As `kit_mix.parse_kit` reads it; None is the model's first.
+    samplerate : int or None
+        Of the files, in Hz; None is the model's own.
+    temperature : float
+        Below 1 tamer, above 1 wilder.
+    top_k : int
+        Draw among the k likeliest levels only; 0 is all.
+    streams : int or None
+        Loops made at once; None is one per core.
+
+    Raises
+    ------
+    GhostnoteError
+        If a value is impossible.
+    """
+
+    out: Path
+    count: int = 8
+    seed: int = 1
+    kit: str | None = None
+    samplerate: int | None = None
+    temperature: float = 1.0
+    top_k: int = 0
+    streams: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("count", self.count, 1, MAX_COUNT),
+            ("seed", self.seed, 0, 2**63 - self.count),
+            ("streams", self.streams or 1, 1, MAX_STREAMS),
+            ("temperature", self.temperature, 0.01, 10.0),
+            ("top_k", self.top_k, 0, 65536),
+        ):
+            if not low <= value <= high:
+                raise GhostnoteError(f"{name} must be {low} to {high}, found {value}")
+
+
+def render_loops(
+    model: ModelFile,
+    plan: LoopPlan,
+    options: RenderOptions,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> list[Loop]:
+    """Render loops of a plan into WAV files (mono, 24 bit), and list them in the manifest there.
+
+    A manifest that is there already is added to; a file is replaced only by one of the same recipe.
+    When `stop` is set, or on Ctrl-C, loops that are finished are listed, and the others leave
+    nothing behind.
+
+    Returns the finished loops in order of their seeds.
+
+    Raises
+    ------
+    GhostnoteError
+        If the model has not the kit or a role of the plan, or a file cannot be written.
+    """
+    kit = options.kit or default_kit(model.spec)
+    parse_kit(model.spec, kit)
+    recipe = Loop(
+        file="",
+        frames=plan.frames(options.samplerate or model.spec.samplerate),
+        samplerate=options.samplerate or model.spec.samplerate,
+        bars=plan.bars,
+        bpm=float(plan.bpm),
+        kit=kit,
+        seed=options.seed,
+        model_sha256=model.sha256,
+        model=model.name,
+        temperature=float(options.temperature),
+        top_k=options.top_k,
+        plan=plan.name,
+        hits=plan.hits,
+        ghostnote=version("ghostnote"),
+    )
+    listed = _listed(options.out)
+    loops = []
+    for seed in range(options.seed, options.seed + options.count):
+        loop = replace(recipe, seed=seed)
+        loops.append(replace(loop, file=_free_name(options.out, listed, loop)))
+    packed = pack(model.spec, model.weights)
+    jobs = [_Job(packed, loop, timeline_of(model.spec, loop)) for loop in loops]
+    return [made.loop for made in _run(jobs, options.out, options.streams, progress, stop)]
+
+
+def remake_loops(
+    models: Sequence[ModelFile],
+    loops: Sequence[Loop],
+    out: Path,
+    streams: int | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> list[Loop]:
+    """Make loops of a manifest again, each with the model of `models` that has its hash.
+
+    Returns the loops that came out with other bits than the manifest tells (none, on the same
+    version of everything); such a loop is written only where no file of its name is.
+
+    Raises
+    ------
+    GhostnoteError
+        If a model is missing, a recipe is impossible or a file cannot be written.
+    """
+    packed = {model.sha256: pack(model.spec, model.weights) for model in models}
+    jobs = []
+    for loop in loops:
+        if loop.model_sha256 not in packed:
+            raise GhostnoteError(
+                f"{loop.file}: made with the model {loop.model} of sha256 "
+                f"{loop.model_sha256[:80]}; name that file with --model"
+            )
+        try:
+            plan = LoopPlan(loop.plan, loop.bars, loop.bpm, loop.hits)
+            if plan.frames(loop.samplerate) != loop.frames:
+                raise GhostnoteError(
+                    f"frames are {loop.frames}, but bars, bpm and samplerate make "
+                    f"{plan.frames(loop.samplerate)}; the manifest was changed"
+                )
+        except GhostnoteError as error:
+            raise GhostnoteError(f"{loop.file}: {error}") from None
+        model = packed[loop.model_sha256]
+        jobs.append(_Job(model, loop, timeline_of(model.spec, loop)))
+    made = _run(jobs, out, streams, progress, stop)
+    wanted = {loop.file: loop.sha256 for loop in loops}
+    return [one.loop for one in made if one.loop.sha256 != wanted[one.loop.file]]
+
+
+class _Job(NamedTuple):
+    packed: Packed
+    loop: Loop
+    timeline: Timeline
+
+
+class _Made(NamedTuple):
+    loop: Loop  # with the hash of what was made
+    written: bool
+
+
+def _make_file(job: _Job, out: Path, tick: Callable[[int], None]) -> _Made:
+    tick(0)  # if there was a stop, before any work
+    data = wav_of(make_loop(*job, tick), job.loop.samplerate)
+    made = replace(
+        job.loop, sha256=hashlib.sha256(data).hexdigest(), ghostnote=version("ghostnote")
+    )
+    path = out / job.loop.file
+    if job.loop.sha256 not in ("", made.sha256) and path.exists():
+        return _Made(made, written=False)
+    write_whole(path, data)
+    return _Made(made, written=True)
+
+
+def _run(
+    jobs: Sequence[_Job],
+    out: Path,
+    streams: int | None,
+    progress: Progress | None,
+    stop: threading.Event | None,
+) -> list[_Made]:
+    """Make all files; return what was finished, in the order of the jobs."""
+    stopped = stop or threading.Event()
+    lock = threading.Lock()
+    todo = sum(job.timeline.total for job in jobs)
+    samples = 0
+
+    def tick(more: int) -> None:
+        nonlocal samples
+        if stopped.is_set():
+            raise _Stopped
+        with lock:
+            samples += more
+            if progress:
+                progress(samples / todo)
+
+    made: dict[int, _Made] = {}
+    listed = _listed(out)
+
+    def save() -> None:
+        new = [made[number].loop for number in sorted(made) if made[number].written]
+        entries = listed | {x.file: listed.get(x.file, {}) | x.to_json() for x in new}
+        if new:
+            write_manifest(out / MANIFEST, list(entries.values()))
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(streams or _cores(), "ghostnote-render") as pool:
+            futures = {pool.submit(_make_file, job, out, tick): i for i, job in enumerate(jobs)}
+            try:
+                saved = time.monotonic()
+                for future in as_completed(futures):
+                    if not isinstance(future.exception(), _Stopped):
+                        made[futures[future]] = future.result()
+                    if time.monotonic() - saved > SAVE_SECONDS:
+                        save()
+                        saved = time.monotonic()
+            finally:
+                # Also after Ctrl-C or a full disk: what is finished by now is listed.
+                stopped.set()
+                wait(futures)
+                made |= {i: f.result() for f, i in futures.items() if f.exception() is None}
+                save()
+    except OSError as error:
+        where = error.filename or out
+        raise GhostnoteError(f"{where}: cannot be written: {error.strerror or error}") from None
+    return [made[number] for number in sorted(made)]
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _listed(out: Path) -> dict[str, dict[str, Any]]:
+    """Return the entries of the manifest in a folder by file name; none if there is none."""
+    path = out / MANIFEST
+    return {entry["file"]: entry for entry in read_entries(path)} if path.exists() else {}
+
+
+def _free_name(out: Path, listed: Mapping[str, dict[str, Any]], loop: Loop) -> str:
+    """Return a file name that is free, or that of a file with the very recipe of `loop`."""
+    base = f"{_plain(loop.kit)}_{_plain(loop.plan)}_{loop.bpm:g}bpm_{loop.seed}"
+    recipe = {k: v for k, v in loop.to_json().items() if k not in ("file", "sha256")}
+    recipe["hits"] = [list(hit) for hit in loop.hits]  # as JSON gives them back
+    name, number = f"{base}.wav", 1
+    while name in listed or (out / name).exists():
+        old = listed.get(name, {})
+        if all(old.get(key) == value for key, value in recipe.items()):
+            break
+        number += 1
+        name = f"{base}-{number}.wav"
+    return name
+
+
+def _plain(text: str) -> str:
+    """Return a name with nothing in it that a file name had better not have."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "loop"

@@ -1,0 +1,114 @@
+"""The manifest: what comes back, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ghostnote.inference.manifest import (
+    Loop,
+    read_entries,
+    read_manifest,
+    write_manifest,
+    write_whole,
+)
+from ghostnote.kernels.errors import GhostnoteError
+
+LOOP = Loop(
+    file="one_break_97.3bpm_1.wav",
+    frames=108777,
+    samplerate=44100,
+    bars=1,
+    bpm=97.3,
+    kit="one",
+    seed=2**62,
+    model_sha256="ab" * 32,
+    model="tiny",
+    temperature=0.9,
+    top_k=0,
+    plan="break",
+    hits=((0.0, "kick", 1.0), (1 / 3, "snare", 64 / 127)),
+    ghostnote="0.1.0",
+    sha256="cd" * 32,
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.json", [LOOP.to_json()])
+    assert read_manifest(tmp_path / "m.json") == [LOOP]
+
+
+def test_other_keys_stay(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    write_manifest(path, [LOOP.to_json() | {"stars": 5}])
+    assert read_manifest(path) == [LOOP]
+    write_manifest(path, read_entries(path))
+    assert read_entries(path)[0]["stars"] == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"file": "../a.wav"}, "no plain .wav file name"),
+        ({"file": "a.txt"}, "no plain .wav file name"),
+        ({"file": "C:a.wav"}, "no plain .wav file name"),
+        ({"seed": "1"}, "'seed': expected a whole number"),
+        ({"seed": True}, "'seed': expected a whole number"),
+        ({"frames": 1.5}, "'frames': expected a whole number"),
+        ({"bpm": None}, "'bpm': expected a number"),
+        ({"bpm": 10**400}, "'bpm': expected a number"),
+        ({"kit": 3}, "'kit': expected a text"),
+        ({"hits": {}}, "'hits': expected a list"),
+        ({"hits": [[0.0, "kick"]]}, "'hits': expected .beat, role, velocity."),
+        ({"hits": [["0", "kick", 1.0]]}, "'hits': expected .beat, role, velocity."),
+    ],
+)
+def test_wrong_fields_are_named(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    path = tmp_path / "m.json"
+    other = LOOP.to_json() | {"file": "other.wav"}
+    path.write_text(json.dumps({"loops": [other, LOOP.to_json() | change]}))
+    with pytest.raises(GhostnoteError, match=f"loop 2: field {reason}|loop 2: .*{reason}"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("name", ["seed", "hits", "sha256"])
+def test_missing_fields_are_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "m.json"
+    entry = LOOP.to_json()
+    del entry[name]
+    path.write_text(json.dumps({"loops": [entry]}))
+    with pytest.raises(GhostnoteError, match=f"loop 1: field '{name}' is missing"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('{"loops": [{"file": "a.wav", "bpm": NaN}]}', "not JSON"),
+        ("[]", "a list 'loops'"),
+        ('{"loops": 3}', "a list 'loops'"),
+        ('{"loops": [3]}', "loop 1: field 'file'"),
+        ('{"loops": [{"file": "a.wav"}, {"file": "a.wav"}]}', "loop 2: its file is there twice"),
+    ],
+)
+def test_files_that_are_no_manifest(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(text)
+    with pytest.raises(GhostnoteError, match=reason):
+        read_entries(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(GhostnoteError, match="cannot be read"):
+        read_manifest(tmp_path / "none.json")
+
+
+def test_writing_fails_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "m.json"
+    path.mkdir(parents=True)  # a folder is in the way
+    with pytest.raises(OSError, match=r"m\.json"):
+        write_whole(path, b"new")
+    assert [p.name for p in path.parent.iterdir()] == ["m.json"]
