@@ -2,8 +2,8 @@
 
 Threads: everything here runs in the engine's one thread (or in the caller's, offline), holds no
 GIL, allocates nothing and never waits for Python. Others reach it through rings only; the arrays
-of `Core` belong to this thread but for `shared`, whose words anyone may read, and STOP, which
-anyone may set.
+of `Core` belong to this thread but for `shared`, whose words anyone may read, STOP, which anyone
+may set, and the rows of `slots` that are not IN_USE, which are Python's.
 
 Time is the frame: samples at the model's rate since the start. Commands, the sequencer and control
 rows all act at hop boundaries, so the output depends on (frame, command) alone: not on block sizes,
@@ -49,22 +49,25 @@ HOP, RATE, VOICES, ROLES, TARGET = range(5)
 RUN, TEMPO, BEAT, STEP, MASTER, MASTER_TARGET = range(6)
 
 # Columns of `voice_ints` and `voice_floats`.
-STATE, SLOT, NEXT_SLOT, FADE_LEFT, SEED, TOP_K, GLIDE_LEFT = range(7)
+STATE, SLOT, NEXT_SLOT, FADE_LEFT, SEED, TOP_K, GLIDE_LEFT, TAIL_LEFT = range(8)
 VOICE_INTS = 8
-ENVELOPE, GAIN, PAN, MUTE, LEFT, RIGHT, TEMPERATURE, GLIDE_SECONDS = range(8)
-VOICE_FLOATS = 8
+(ENVELOPE, GAIN, PAN, MUTE, LEFT, RIGHT, TEMPERATURE, GLIDE_SECONDS, LAST, TAIL) = range(10)
+VOICE_FLOATS = 16
 
 IDLE, PLAYING, STOPPING = range(3)
 
-# Columns of `slots`: where a model and a stream of it lie; then each role's number in that model.
+# Columns of `slots`: where a model and a stream of it lie; IN_USE, which Python sets before the loop
+# hears of the slot and the loop clears when it has left it; each role's number in that model.
 (HEADER_AT, HEADER_LEN, WEIGHTS_AT, WEIGHTS_LEN, INTS_AT, INTS_LEN, FLOATS_AT, FLOATS_LEN) = range(
     8
 )
-ROLE_MAP = 8
+IN_USE, ROLE_MAP = 8, 9
 
 MAX_KITS = 64
 ENVELOPE_HOPS = 10  # a voice falls silent over so many hops when it is stopped
 SWAP_HOPS = 30  # two models cross over so many hops
+TAIL_HOPS = 5  # a jump within a voice is levelled out over so many hops
+MAX_TEMPO = 10_000.0  # bpm; a step every 1.5 ms
 SMOOTHING = 0.2  # share of the way that a gain goes towards its target in a hop
 STEPS_PER_BEAT = 4
 
@@ -118,13 +121,19 @@ def take_commands(core: Core) -> None:
         if count == 0:
             return
         for i in range(count):
+            op, frame = core.inbox[i].op, core.inbox[i].frame
+            if frame == FRAME_NOW:
+                frame = shared[FRAME]
+                if op == OP_CLEAR:
+                    # Here, in the order of arrival: what is scheduled after it stays.
+                    forget_scheduled(core)
+                    core.inbox[i].index = 1
             held = shared[QUEUED]
             if held == queue.shape[0]:
                 shared[DROPPED] += 1
+                if op == OP_MODEL:
+                    leave_slot(core, core.inbox[i].index)
                 continue
-            frame = core.inbox[i].frame
-            if frame == FRAME_NOW:
-                frame = shared[FRAME]
             place = held
             while place > 0 and queue[place - 1].frame > frame:
                 queue[place] = queue[place - 1]
@@ -132,6 +141,14 @@ def take_commands(core: Core) -> None:
             queue[place] = core.inbox[i]
             queue[place].frame = frame
             shared[QUEUED] = held + 1
+
+
+@njit(cache=True, nogil=True)
+def forget_scheduled(core: Core) -> None:
+    """Drop from the queue what is due after this hop."""
+    shared = core.shared
+    while shared[QUEUED] > 0 and core.queue[shared[QUEUED] - 1].frame > shared[FRAME]:
+        shared[QUEUED] -= 1
 
 
 @njit(cache=True, nogil=True)
@@ -146,10 +163,10 @@ def run_due_commands(core: Core) -> None:
             shared[LATE] += 1
         core.told[0] = queue[done]
         core.told[0].frame = frame
-        if queue[done].op == OP_CLEAR:
-            shared[QUEUED] = done + 1
-        else:
+        if queue[done].op != OP_CLEAR:
             run_command(core, queue[done])
+        elif queue[done].index == 0:
+            forget_scheduled(core)
         if not records_push(core.log_header, core.log, core.told, 1):
             shared[UNLOGGED] += 1
         done += 1
@@ -177,7 +194,7 @@ def run_command(core: Core, command: Any) -> None:
     """Carry out one command."""
     op, index, value = command.op, command.index, command.value
     if op == OP_TEMPO:
-        core.clock[TEMPO] = value
+        core.clock[TEMPO] = min(value, MAX_TEMPO)
     elif op == OP_PLAY:
         core.clock[RUN], core.clock[BEAT], core.clock[STEP] = 1.0, 0.0, 0.0
     elif op == OP_STOP:
@@ -202,7 +219,10 @@ def run_voice_command(core: Core, voice: int, op: int, index: int, value: float)
         if ints[STATE] == PLAYING:
             ints[STATE] = STOPPING
     elif op == VOICE_RESET:
+        if ints[NEXT_SLOT] >= 0:
+            settle_on(core, voice, ints[NEXT_SLOT])
         silence_stream(core, ints[SLOT], 0)
+        ints[TAIL_LEFT] = TAIL_HOPS
     elif op == OP_SEED:
         ints[SEED] = index
         configure_streams(core, voice)
@@ -225,14 +245,43 @@ def run_voice_command(core: Core, voice: int, op: int, index: int, value: float)
     elif op == OP_MUTE:
         floats[MUTE] = value
     elif op == OP_LENGTH and 0 <= index < core.sizes[ROLES]:
-        core.lengths[voice, index] = int(value)
+        core.lengths[voice, index] = int(max(0.0, min(float(MAX_STEPS), value)))
     elif op == OP_STEP and 0 <= index < core.sizes[ROLES] * MAX_STEPS:
         core.steps[voice, index // MAX_STEPS, index % MAX_STEPS] = value
     elif op == OP_MODEL and 0 <= index < core.slots.shape[0]:
-        ints[NEXT_SLOT] = index
-        ints[FADE_LEFT] = SWAP_HOPS
-        adopt_kit(core, voice, index)
-        configure_streams(core, voice)
+        change_model(core, voice, index)
+
+
+@njit(cache=True, nogil=True)
+def change_model(core: Core, voice: int, slot: int) -> None:
+    """Let a voice cross over to a slot's stream; a silent one takes it at once."""
+    ints = core.voice_ints[voice]
+    if ints[STATE] == IDLE:
+        leave_slot(core, ints[SLOT])
+        ints[SLOT] = slot
+    else:
+        if ints[NEXT_SLOT] >= 0:
+            # Only two sound at a time: of those in the present fade the fainter gives way.
+            louder = SLOT if 2 * ints[FADE_LEFT] > SWAP_HOPS else NEXT_SLOT
+            settle_on(core, voice, ints[louder])
+            ints[TAIL_LEFT] = TAIL_HOPS
+        ints[NEXT_SLOT], ints[FADE_LEFT] = slot, SWAP_HOPS
+    adopt_kit(core, voice, slot)
+    configure_streams(core, voice)
+
+
+@njit(cache=True, nogil=True)
+def settle_on(core: Core, voice: int, slot: int) -> None:
+    """End a voice's crossfade with one of its two slots; the other is left."""
+    ints = core.voice_ints[voice]
+    leave_slot(core, ints[SLOT] if slot == ints[NEXT_SLOT] else ints[NEXT_SLOT])
+    ints[SLOT], ints[NEXT_SLOT] = slot, -1
+
+
+@njit(cache=True, nogil=True)
+def leave_slot(core: Core, slot: int) -> None:
+    """Give a slot back to Python, which may then free its memory."""
+    store_release(core.slots[slot], IN_USE, 0)
 
 
 @njit(cache=True, nogil=True)
@@ -329,7 +378,8 @@ def add_voice(core: Core, voice: int) -> None:
             mono[0, i] = mono[0, i] * old + mono[1, i] * (np.float32(1.0) - old)
         ints[FADE_LEFT] -= 1
         if ints[FADE_LEFT] == 0:
-            ints[SLOT], ints[NEXT_SLOT] = ints[NEXT_SLOT], -1
+            settle_on(core, voice, ints[NEXT_SLOT])
+    level_out(core, voice)
     before = floats[ENVELOPE]
     goal = 1.0 if ints[STATE] == PLAYING else 0.0
     step = 1.0 / ENVELOPE_HOPS
@@ -346,11 +396,30 @@ def add_voice(core: Core, voice: int) -> None:
         core.mix[i, 1] += mono[0, i] * np.float32(gain * (right + (new_right - right) * part))
     floats[LEFT], floats[RIGHT], floats[ENVELOPE] = new_left, new_right, after
     if ints[STATE] == STOPPING and after <= 1e-9:
-        ints[STATE] = IDLE
-        floats[ENVELOPE] = 0.0
+        ints[STATE], ints[TAIL_LEFT] = IDLE, 0
+        floats[ENVELOPE] = floats[LAST] = 0.0
         if ints[NEXT_SLOT] >= 0:
-            ints[SLOT], ints[NEXT_SLOT] = ints[NEXT_SLOT], -1
+            settle_on(core, voice, ints[NEXT_SLOT])
         silence_stream(core, ints[SLOT], stream(core, ints[SLOT])[2][p.I_INDEX])
+
+
+@njit(cache=True, nogil=True)
+def level_out(core: Core, voice: int) -> None:
+    """Continue from a voice's last sample where its stream has jumped (a reset, a third model).
+
+    What the jump amounts to is added to `mono` and taken back over TAIL_HOPS: no click, and the
+    new stream itself is heard from its first sample on.
+    """
+    ints, floats, mono = core.voice_ints[voice], core.voice_floats[voice], core.mono
+    hop = core.sizes[HOP]
+    left = ints[TAIL_LEFT]
+    if left == TAIL_HOPS:
+        floats[TAIL] = floats[LAST] - mono[0, 0]
+    if left > 0:
+        for i in range(hop):
+            mono[0, i] += np.float32(floats[TAIL] * ((left - i / hop) / TAIL_HOPS))
+        ints[TAIL_LEFT] = left - 1
+    floats[LAST] = mono[0, hop - 1]
 
 
 @njit(cache=True, nogil=True)

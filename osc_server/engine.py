@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +27,14 @@ from ghostnote.kernels.state import State
 from . import core as c
 from .commands import COMMAND, FRAME_NOW, MAX_STEPS, Command, Op
 from .resample import Resampler
-from .ring import FrameRing, RecordRing, TapRing
+from .ring import DRAINING, IDLE, FrameRing, RecordRing, TapRing, ring_set_state
 
 MAX_VOICES = 64
 QUEUE = 4096
 TAP_SECONDS = 20
 
 Frames = npt.NDArray[np.float32]
+SlotNote = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,6 @@ class EngineOptions:
             raise GhostnoteError(f"ring must be 32 to 65536 frames, found {self.ring}")
 
 
-@dataclass
-class _Slot:
-    """A model and a stream of it that the compiled loop reaches by address."""
-
-    packed: Packed
-    state: State
-    voice: int
-    adopted: bool
-
-
 class Engine:
     """Plays one or more voices of a model into a frame ring, or into arrays."""
 
@@ -85,7 +76,10 @@ class Engine:
         self.options = options
         self.spec = packed.spec
         hop, rate, voices = packed.spec.hop, packed.spec.samplerate, options.voices
-        self.resampler = Resampler(rate, options.samplerate, hop)
+        try:
+            self.resampler = Resampler(rate, options.samplerate, hop)
+        except ValueError as error:
+            raise GhostnoteError(str(error)) from None
         largest = self.resampler.max_out
         # The loop writes a whole hop when there is room for one.
         target = max(options.ring, 2 * largest)
@@ -95,7 +89,7 @@ class Engine:
         self.tap = TapRing(1 << (TAP_SECONDS * options.samplerate - 1).bit_length())
         self.commands = RecordRing(COMMAND, QUEUE)
         self.log = RecordRing(COMMAND, 4 * QUEUE)
-        self._slots: dict[int, _Slot] = {}
+        self._slots: dict[int, tuple[Packed, State]] = {}  # keeps alive what the loop reads
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._core = c.Core(
@@ -126,7 +120,6 @@ class Engine:
             ints, floats = self._core.voice_ints[voice], self._core.voice_floats[voice]
             ints[c.STATE], ints[c.NEXT_SLOT], ints[c.SEED] = c.PLAYING, -1, options.seed
             ints[c.SLOT] = self._new_slot(packed, voice)
-            self._slots[int(ints[c.SLOT])].adopted = True
             floats[[c.ENVELOPE, c.GAIN, c.LEFT, c.RIGHT, c.TEMPERATURE]] = 1.0
             c.adopt_kit(self._core, voice, ints[c.SLOT])
             c.configure_streams(self._core, voice)
@@ -180,28 +173,18 @@ class Engine:
         with self._lock:
             return self.commands.push_many(batch)
 
-    def load(self, packed: Packed, voice: int) -> int:
-        """Let a voice cross over to another model at the next hop; return the slot's number.
+    def load(
+        self, packed: Packed, voice: int, frame: int = FRAME_NOW, note: SlotNote | None = None
+    ) -> None:
+        """Let a voice cross over to another model at the next hop, or at `frame`.
+
+        `note` is called with the slot's number, which the log tells, before the loop hears of it.
 
         Raises
         ------
         GhostnoteError
-            As `prepare` does, or if the command queue is full.
-        """
-        slot = self.prepare(packed, voice)
-        if not self.submit([Command(Op.MODEL, voice, slot)]):
-            with self._lock:
-                del self._slots[slot]
-            raise GhostnoteError("model: the command queue is full; try again")
-        return slot
-
-    def prepare(self, packed: Packed, voice: int) -> int:
-        """Make a stream of a model for a voice; `Op.MODEL` with the returned number plays it.
-
-        Raises
-        ------
-        GhostnoteError
-            If the model's rate or hop differ from the engine's, or earlier loads still fade in.
+            If the model's rate or hop differ from the engine's, earlier loads still fade in, or
+            the command queue is full.
         """
         spec = packed.spec
         if (spec.samplerate, spec.hop) != (self.spec.samplerate, self.spec.hop):
@@ -210,33 +193,35 @@ class Engine:
                 f"{self.spec.samplerate} Hz in hops of {self.spec.hop}: start it with that model"
             )
         with self._lock:
-            return self._new_slot(packed, voice)
+            slot = self._new_slot(packed, voice)
+        if note:
+            note(slot)
+        if not self.submit([Command(Op.MODEL, voice, slot)], frame):
+            self._core.slots[slot, c.IN_USE] = 0
+            raise GhostnoteError("model: the command queue is full; try again")
 
     def _new_slot(self, packed: Packed, voice: int) -> int:
-        ints = self._core.voice_ints
-        for number, slot in list(self._slots.items()):
-            used = number in (ints[slot.voice, c.SLOT], ints[slot.voice, c.NEXT_SLOT])
-            if used:
-                slot.adopted = True
-            elif slot.adopted:  # the loop has had it and has left it
-                del self._slots[number]
-        free = next((n for n in range(len(self._core.slots)) if n not in self._slots), None)
+        slots = self._core.slots
+        for number in [n for n in self._slots if not slots[n, c.IN_USE]]:
+            del self._slots[number]
+        free = next((n for n in range(len(slots)) if n not in self._slots), None)
         if free is None:
             raise GhostnoteError("model: earlier loads are still fading in; try again in a second")
         state = State(packed, self.options.seed, stream=voice)
-        row = self._core.slots[free]
+        row = slots[free]
         arrays: tuple[npt.NDArray[Any], ...] = (
             packed.header,
             packed.weights,
             state.ints,
             state.floats,
         )
-        for at, array in zip(range(0, c.ROLE_MAP, 2), arrays, strict=True):
+        for at, array in zip(range(0, c.IN_USE, 2), arrays, strict=True):
             row[at], row[at + 1] = array.ctypes.data, len(array)
         for number, role in enumerate(ROLES):
             known = role in packed.spec.roles
             row[c.ROLE_MAP + number] = packed.spec.roles.index(role) if known else -1
-        self._slots[free] = _Slot(packed, state, voice, adopted=False)
+        row[c.IN_USE] = 1
+        self._slots[free] = (packed, state)
         return free
 
     def start(self, *, urgent: bool = False) -> None:
@@ -248,6 +233,7 @@ class Engine:
         if self._thread is not None:
             raise GhostnoteError("the engine runs already")
         self._core.shared[c.STOP] = 0
+        ring_set_state(self.ring.header, IDLE)  # until it has been full
         self._thread = threading.Thread(
             target=self._run, args=(urgent,), name="ghostnote-engine", daemon=True
         )
@@ -265,6 +251,7 @@ class Engine:
             self._core.shared[c.STOP] = 1  # one aligned word: the loop sees it whole
             self._thread.join()
             self._thread = None
+            ring_set_state(self.ring.header, DRAINING)  # an end is no underrun
 
     def render(self, until: int) -> Frames:
         """Make hops until frame `until` and return their frames at the device's rate [n, 2]."""
@@ -285,6 +272,7 @@ class Engine:
 def _ask_for_priority() -> None:
     """Put the calling thread into the real-time class, where the system has one and allows it."""
     if sys.platform == "linux":
-        # Below JACK's own threads (10 and more), above everything ordinary.
+        # Above everything ordinary, below all of JACK's: its clients run at the server's priority
+        # (10 where low) less 5, and the callback must never wait for a hop.
         with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(3))

@@ -5,20 +5,19 @@ Single-threaded: the engine runs in the caller's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ghostnote.inference.model_file import ModelFile, find_model, load_model
+from ghostnote.inference.model_file import find_model, load_model
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.packing import pack
+from ghostnote.kernels.packing import Packed, pack
 
-from .commands import Command, Op
+from .commands import Op
 from .engine import Engine, EngineOptions
-from .session_log import LogEnd, LogLoad, read_log
+from .session_log import LogEnd, LogEntry, LogLoad, read_log
 from .wav import WavWriter
 
-CHUNK_SECONDS = 1.0
-MAX_PENDING = 2000  # commands handed to the engine at a time, well under its queue
+CHUNK_SECONDS = 1
 
 
 def replay(
@@ -39,59 +38,57 @@ def replay(
     Raises
     ------
     GhostnoteError
-        If the log is damaged or a model is missing or is not the one that was played.
+        If the log is damaged, a model is missing or is not the one that was played, or `out`
+        cannot be written. No file is left behind then.
     """
     header, entries = read_log(log)
-    model = _same_model(header.model, header.sha256, roots)
+    packed = _same_model(header.model, header.sha256, roots)
     options = EngineOptions(header.samplerate, header.voices, header.seed)
-    engine = Engine(pack(model.spec, model.weights), options)
-    rate = engine.spec.samplerate
-    slots: dict[int, int] = {}
-    pending = 0
     part = out.with_name(out.name + ".part")
-    with WavWriter(part, header.samplerate, 2, "FLOAT") as file:
-
-        def advance(frame: int) -> None:
-            nonlocal pending
-            while engine.frame < frame:
-                step = min(frame, engine.frame + int(CHUNK_SECONDS * rate))
-                file.write(engine.render(step))
-                engine.log.pop_all()
-                if progress:
-                    progress(engine.frame / rate)
-            pending = 0
-
-        frame = 0
-        for entry in entries:
-            if isinstance(entry, LogEnd):
-                frame = max(frame, entry.frame)
-                break
-            if isinstance(entry, LogLoad):
-                # The slot is taken when it is prepared, so play up to here first.
-                advance(frame)
-                packed_from = _same_model(entry.model, entry.sha256, roots)
-                packed = pack(packed_from.spec, packed_from.weights)
-                slots[entry.slot] = engine.prepare(packed, entry.voice)
-                continue
-            record = entry[0]
-            frame = max(frame, int(record["frame"]))
-            if pending >= MAX_PENDING:
-                advance(frame)
-            index = int(record["index"])
-            if record["op"] == Op.MODEL:
-                index = slots.get(index, -1)
-            command = Command(
-                Op(int(record["op"])), int(record["voice"]), index, float(record["value"])
-            )
-            engine.submit([command], frame)
-            pending += 1
-        advance(frame)
-        frames = file.frames
-    part.replace(out)
-    return frames
+    try:
+        with WavWriter(part, header.samplerate, 2, "FLOAT") as file:
+            _play(Engine(packed, options), entries, roots, file, progress or (lambda _: None))
+        part.replace(out)
+    except OSError as error:
+        raise GhostnoteError(f"replay: {out}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return file.frames
 
 
-def _same_model(name: str, sha256: str, roots: Sequence[Path]) -> ModelFile:
+def _play(
+    engine: Engine,
+    entries: Iterator[LogEntry],
+    roots: Sequence[Path],
+    file: WavWriter,
+    progress: Callable[[float], None],
+) -> None:
+    """Do what the log says, at the frames that it says, and write what sounds."""
+    loads: dict[int, LogLoad] = {}
+    rate = engine.spec.samplerate
+    for entry in entries:
+        if isinstance(entry, LogLoad):
+            loads[entry.slot] = entry
+            continue
+        # Up to the very frame, so that the queue never holds more than one hop's commands.
+        while engine.frame < entry.frame:
+            file.write(engine.render(min(entry.frame, engine.frame + CHUNK_SECONDS * rate)))
+            engine.log.pop_all()
+            progress(engine.frame / rate)
+        if isinstance(entry, LogEnd):
+            return
+        command = entry.command
+        if command.op == Op.MODEL:
+            loaded = loads.get(command.index)
+            if loaded is None or loaded.voice != command.voice:
+                raise GhostnoteError(f"replay: frame {entry.frame}: a model is not in the log")
+            packed = _same_model(loaded.model, loaded.sha256, roots)
+            engine.load(packed, command.voice, entry.frame)
+        elif not engine.submit([command], entry.frame):
+            raise GhostnoteError(f"replay: frame {entry.frame}: more commands than can have acted")
+
+
+def _same_model(name: str, sha256: str, roots: Sequence[Path]) -> Packed:
     try:
         path = find_model(name, roots)
     except GhostnoteError:
@@ -102,4 +99,4 @@ def _same_model(name: str, sha256: str, roots: Sequence[Path]) -> ModelFile:
             f"replay: model {name!r} is not the one of the session: its SHA-256 begins with "
             f"{model.sha256[:12]}, the log's with {sha256[:12]}"
         )
-    return model
+    return pack(model.spec, model.weights)

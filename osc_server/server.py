@@ -7,24 +7,33 @@ slow work is done on the dispatcher's worker thread. `EngineControl` is what the
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from types import FrameType
 from typing import Self
 
-from ghostnote.inference.model_file import ModelFile, bundled_models, find_model, load_model
+from ghostnote.inference.model_file import (
+    DEFAULT,
+    ModelFile,
+    bundled_models,
+    find_model,
+    load_model,
+)
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
 from ghostnote.kernels.spec import ROLES
 
 from .audio import choose_sink
 from .clock import AudioClock, OfflineClock
-from .commands import Command, Op
+from .commands import Command
 from .control import ModelInfo, Recording, StatusReply, VersionReply
 from .dispatch import Dispatcher
 from .engine import Engine, EngineOptions
@@ -126,12 +135,13 @@ class EngineControl:
         model = self._find(name)
         packed = pack(model.spec, model.weights)
         for number in range(self.voices) if voice is None else (voice,):
-            slot = server.engine.prepare(packed, number)
-            if server.session_log:
-                server.session_log.load(LogLoad(slot, number, name, model.sha256))
+
+            def note(slot: int, number: int = number) -> None:
+                if server.session_log:
+                    server.session_log.load(LogLoad(slot, number, name, model.sha256))
+
+            server.engine.load(packed, number, note=note)
             server.playing[number] = model
-            if not server.engine.submit([Command(Op.MODEL, number, slot)]):
-                raise GhostnoteError("model: the command queue is full; try again")
         return _info(model)
 
     def _find(self, name: str) -> ModelFile:
@@ -139,10 +149,11 @@ class EngineControl:
 
     def start_recording(self, path: str, failed: Callable[[str], None]) -> str:
         """Begin to record the master below the recordings' folder."""
-        self._failed = failed
+        before, self._failed = self._failed, failed
         try:
             return str(self._server.recorder.start(path))
         except (RecordingError, PathError) as error:
+            self._failed = before  # of the recording that goes on
             raise GhostnoteError(str(error)) from None
 
     def stop_recording(self) -> Recording:
@@ -177,6 +188,7 @@ class Server:
         self.starving = False
         self._underruns = 0
         self._starved_at = -STARVED_SECONDS
+        self._log_trouble = ""
         self._busy_at = (time.monotonic(), 0)
         self._own_recorder: Recorder | None = None
         self.session_log: SessionLog | None = None
@@ -185,31 +197,31 @@ class Server:
         packed = pack(self.model.spec, self.model.weights)
         self.playing = [self.model] * options.voices
         self.sink, self.sink_reason = _open_sink(options)
-        try:
+        with contextlib.ExitStack() as opened:
+            opened.callback(self.sink.close)
             self.engine = Engine(packed, self._engine_options())
             self.engine.warm_up()
             self.clock = self._make_clock()
             self.control = EngineControl(self)
-            self.recorder = Recorder(
-                self.engine.tap,
-                self.sink.samplerate,
-                options.recordings,
-                on_done=self.control.recording_ended,
-            )
+            self.recorder = self._make_recorder(options.recordings)
             self.dispatcher = Dispatcher(self.control)
+            opened.callback(self.dispatcher.stop)
             self.udp = UdpServer(self.dispatcher.receive, options.bind, options.port)
+            opened.callback(self.udp.stop)
             if options.log:
                 header = LogHeader(
-                    options.model or self.model.name,
+                    options.model or DEFAULT,
                     self.model.sha256,
                     self.sink.samplerate,
                     options.voices,
                     options.seed,
                 )
                 self.session_log = SessionLog(options.log, header)
-        except BaseException:
-            self.sink.close()
-            raise
+            opened.pop_all()
+
+    def _make_recorder(self, root: Path) -> Recorder:
+        ended = self.control.recording_ended
+        return Recorder(self.engine.tap, self.sink.samplerate, root, on_done=ended)
 
     def _engine_options(self) -> EngineOptions:
         options, spec = self.options, self.model.spec
@@ -243,12 +255,7 @@ class Server:
         """Begin to sound and to listen."""
         if self.options.record:
             path = self.options.record
-            self._own_recorder = Recorder(
-                self.engine.tap,
-                self.sink.samplerate,
-                path.parent,
-                on_done=self.control.recording_ended,
-            )
+            self._own_recorder = self._make_recorder(path.parent)
             try:
                 self._own_recorder.start(path.name, first_frame=0)
             except (RecordingError, PathError) as error:
@@ -280,10 +287,13 @@ class Server:
                 break
 
     def _finished(self) -> bool:
+        last = self._last_frame()
+        return last is not None and self.engine.ring.consumed >= last
+
+    def _last_frame(self) -> int | None:
+        """Return the frame, at the sink's rate, at which `seconds` are over."""
         seconds = self.options.seconds
-        return seconds is not None and (
-            self.engine.ring.consumed >= round(seconds * self.sink.samplerate)
-        )
+        return None if seconds is None else round(seconds * self.sink.samplerate)
 
     def tick(self) -> None:
         """Do the housekeeping of one moment; the main thread calls it a hundred times a second."""
@@ -292,8 +302,17 @@ class Server:
         records = self.engine.log.pop_all()
         if self.session_log:
             self.session_log.commands(records)
+            self._watch_log(self.session_log)
         self._watch_load()
         self._watch_sink()
+
+    def _watch_log(self, session_log: SessionLog) -> None:
+        trouble = session_log.failure
+        if trouble is None and self.engine.unlogged:
+            trouble = f"--log {session_log.path}: commands came too fast; it cannot be replayed"
+        if trouble and not self._log_trouble:
+            log.warning("%s", trouble)
+            self._log_trouble = trouble
 
     def _watch_load(self) -> None:
         now = time.monotonic()
@@ -323,8 +342,15 @@ class Server:
             return
         log.error("%s; playing on to the null sink", failure)
         self.sink.close()
-        null = replace(self.options.sink, sink="null", samplerate=self.sink.samplerate)
-        self.sink = NullSink(null)
+        # With the blocks of the lost one, for which the ring was made.
+        self.sink = NullSink(
+            replace(
+                self.options.sink,
+                sink="null",
+                samplerate=self.sink.samplerate,
+                blocksize=self.sink.burst_frames,
+            )
+        )
         self.sink.start(self.engine.ring)
 
     def close(self) -> None:
@@ -333,12 +359,19 @@ class Server:
         self.dispatcher.stop()
         self.engine.stop()
         self.sink.close()
-        for recorder in (self._own_recorder, self.recorder):
-            if recorder:
-                recorder.close()
+        self._end_recordings()
         if self.session_log:
             self.session_log.commands(self.engine.log.pop_all())
             self.session_log.close(self.engine.frame)
+
+    def _end_recordings(self) -> None:
+        own, last = self._own_recorder, self._last_frame()
+        if own and own.active and last is not None:
+            with contextlib.suppress(RecordingError):  # it has just ended by itself
+                own.stop(min(last, self.engine.tap.written))
+        for recorder in (own, self.recorder):
+            if recorder:
+                recorder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -356,14 +389,33 @@ def serve(options: ServerOptions, ready: Callable[[Server], None] | None = None)
         If the model, the sink, a port or a file cannot be had.
     """
     with fine_sleep(), Server(options) as server:
-        signal.signal(signal.SIGTERM, lambda *_: server.quitting.set())
         server.start()
-        if ready:
-            ready(server)
-        try:
+        with _ended_by_signals(server.quitting):
+            if ready:
+                ready(server)
             server.run()
-        except KeyboardInterrupt:
-            log.info("interrupted")
+
+
+@contextlib.contextmanager
+def _ended_by_signals(quitting: threading.Event) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM ask for a clean end; another does what it usually does."""
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def end(number: int, _: FrameType | None) -> None:
+        log.info("ended by %s", signal.Signals(number).name)
+        quitting.set()
+        restore()
+
+    for number in usual:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def _open_sink(options: ServerOptions) -> tuple[AudioSink, str]:

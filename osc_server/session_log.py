@@ -8,19 +8,20 @@ Threads: `SessionLog` has a lock; `read_log` is for one thread.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ghostnote.kernels.errors import GhostnoteError
 
-from .commands import COMMAND
+from .commands import Command, Op
 
 FORMAT = 1
 MAX_LINE = 4096
@@ -54,8 +55,17 @@ class LogEnd:
     frame: int
 
 
-LogEntry = npt.NDArray[Any] | LogLoad | LogEnd
-"""A COMMAND record [1], a load or the end."""
+@dataclass(frozen=True)
+class LogCommand:
+    """A command acted at this frame."""
+
+    frame: int
+    command: Command
+
+
+LogEntry = LogCommand | LogLoad | LogEnd
+
+_DAMAGE = (KeyError, TypeError, ValueError, OverflowError)
 
 
 class SessionLog:
@@ -83,7 +93,8 @@ class SessionLog:
     def close(self, frame: int) -> None:
         """Append the end and close the file."""
         self._write([json.dumps({"end": frame})])
-        with self._lock:
+        # After a write that failed, closing tries once more and fails again.
+        with self._lock, contextlib.suppress(OSError):
             self._file.close()
 
     def _write(self, lines: list[str]) -> None:
@@ -93,7 +104,7 @@ class SessionLog:
                     self._file.write("\n".join(lines) + "\n")
                     self._file.flush()
                 except OSError as error:
-                    self.failure = f"log {self.path}: {error.strerror}; the log ends here"
+                    self.failure = f"--log {self.path}: {error.strerror}; the log ends here"
 
 
 def read_log(path: Path) -> tuple[LogHeader, Iterator[LogEntry]]:
@@ -110,13 +121,13 @@ def read_log(path: Path) -> tuple[LogHeader, Iterator[LogEntry]]:
         header = LogHeader(
             str(first["model"]),
             str(first["sha256"]),
-            int(first["samplerate"]),
-            int(first["voices"]),
-            int(first["seed"]),
+            _whole(first["samplerate"]),
+            _whole(first["voices"]),
+            _whole(first["seed"]),
         )
         if first["ghostnote_log"] != FORMAT:
             raise GhostnoteError(f"{path}: a session log of another version")
-    except (StopIteration, KeyError, TypeError, ValueError):
+    except (StopIteration, *_DAMAGE):
         raise GhostnoteError(f"{path}: is no ghostnote session log") from None
     return header, _entries(path, lines)
 
@@ -127,12 +138,13 @@ def _lines(path: Path) -> Iterator[Any]:
             number = 0
             while line := file.readline(MAX_LINE):
                 number += 1
-                if not line.endswith("\n"):
+                if len(line) < MAX_LINE and not line.endswith("\n"):
                     return  # the session was cut off here
                 try:
-                    yield json.loads(line)
-                except ValueError:
-                    raise GhostnoteError(f"{path} line {number}: damaged") from None
+                    value = json.loads(line)
+                except (ValueError, RecursionError):
+                    raise _damaged(path, number) from None
+                yield value
     except OSError as error:
         raise GhostnoteError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -142,13 +154,31 @@ def _lines(path: Path) -> Iterator[Any]:
 def _entries(path: Path, lines: Iterator[Any]) -> Iterator[LogEntry]:
     for number, line in enumerate(lines, start=2):
         try:
-            if isinstance(line, list):
-                yield np.array([tuple(line)], COMMAND)
-            elif "end" in line:
-                yield LogEnd(int(line["end"]))
-            else:
-                yield LogLoad(
-                    int(line["slot"]), int(line["voice"]), str(line["model"]), str(line["sha256"])
-                )
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise GhostnoteError(f"{path} line {number}: damaged") from None
+            entry = _entry(line)
+        except _DAMAGE:
+            raise _damaged(path, number) from None
+        yield entry
+
+
+def _entry(line: Any) -> LogEntry:
+    """Return what a line says; raises one of _DAMAGE where it says nothing that can be."""
+    if isinstance(line, list):
+        frame, op, voice, index, value = line
+        if not math.isfinite(value):
+            raise ValueError("no number")
+        return LogCommand(
+            _whole(frame), Command(Op(op), _whole(voice), _whole(index), float(value))
+        )
+    if "end" in line:
+        return LogEnd(_whole(line["end"]))
+    return LogLoad(_whole(line["slot"]), _whole(line["voice"]), line["model"], line["sha256"])
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError("no whole number")
+    return value
+
+
+def _damaged(path: Path, number: int) -> GhostnoteError:
+    return GhostnoteError(f"{path} line {number}: damaged; cut the file before it to replay so far")
