@@ -199,13 +199,19 @@ def check_proof(model: ModelFile, engines: Sequence[str] = ("numba",)) -> dict[s
         raise GhostnoteError(f"model {model.path}: has no proof to replay; export it again")
     try:
         proof = Proof.from_json(model.proof, model.spec)
-        return {name: _judge(name, ENGINES[name](model, proof), proof) for name in engines}
+        return {name: judge(name, ENGINES[name](model, proof), proof) for name in engines}
     except GhostnoteError as error:
         raise GhostnoteError(f"model {model.path}: {error}") from None
 
 
-def _judge(engine: str, replay: Replay, proof: Proof) -> Agreement:
-    """Compare what an engine did with what the proof says."""
+def judge(engine: str, replay: Replay, proof: Proof) -> Agreement:
+    """Compare what an engine did with what the proof says.
+
+    Raises
+    ------
+    GhostnoteError
+        If it does not play the model; the message tells the position and by how much.
+    """
     wanted = np.array(proof.forced_logits).reshape(len(proof.forced_at), -1)
     found = np.asarray(replay.forced, np.float64)[proof.forced_at].reshape(wanted.shape)
     error = np.abs(found - wanted)

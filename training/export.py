@@ -21,7 +21,7 @@ from ghostnote.inference.proof import (
     LOGIT_RELATIVE,
     Agreement,
     Proof,
-    check_proof,
+    judge,
     make_proof,
 )
 from ghostnote.kernels import control, mulaw
@@ -136,8 +136,9 @@ def check_export(model: ModelFile, proof: Proof) -> dict[str, Agreement]:
     GhostnoteError
         Naming the engine, the position and the difference.
     """
-    agreed = check_proof(model, list(ENGINES))
-    wanted = ENGINES["reference"](model, proof).guided
+    replays = {name: replay(model, proof) for name, replay in ENGINES.items()}
+    agreed = {name: judge(name, replay, proof) for name, replay in replays.items()}
+    wanted = replays["reference"].guided
     found = torch_logits(model.spec, model.weights, proof)
     error = np.abs(found - wanted)
     wrong = ~(error <= LOGIT_ABSOLUTE + LOGIT_RELATIVE * np.abs(wanted))
