@@ -7,6 +7,7 @@ One thread at a time; several generators may share one packed model.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ class Generator:
         if kit is not None:
             self.state.set_kit(kit)
             self.state.reset()
-        self._hits: list[tuple[int, int, float]] = []  # (hop, role, velocity), soonest last
+        self._hits: deque[tuple[int, int, float]] = deque()  # (hop, role, velocity), soonest first
 
     def add(self, hits: Sequence[Hit]) -> None:
         """Take in hits; each starts at the first hop boundary at or after its sample.
@@ -70,7 +71,8 @@ class Generator:
                 raise GhostnoteError(f"hit: velocity must be above 0, up to 1, found {velocity}")
             hop = math.ceil(sample / self.spec.hop)
             self._hits.append((hop, self.spec.roles.index(role), velocity))
-        self._hits.sort(key=lambda hit: hit[0], reverse=True)
+        # First come, first struck among hits of one hop: the later of them chokes the earlier.
+        self._hits = deque(sorted(self._hits, key=lambda hit: hit[0]))
 
     def play(self, frames: int) -> FLOATS:
         """Return the next `frames` samples, float32 [frames]; chunked equals whole."""
@@ -78,8 +80,8 @@ class Generator:
         done = 0
         while done < frames:
             hop, inside = divmod(self.state.index, self.spec.hop)
-            while inside == 0 and self._hits and self._hits[-1][0] <= hop:
-                _, role, velocity = self._hits.pop()
+            while inside == 0 and self._hits and self._hits[0][0] <= hop:
+                _, role, velocity = self._hits.popleft()
                 self.state.hit(role, velocity)
             step = min(frames - done, self.spec.hop - inside)
             self.state.generate(out[done : done + step])
