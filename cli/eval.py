@@ -1,0 +1,117 @@
+"""`ghostnote eval`: how well a model plays what it is asked for."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from ghostnote.inference.model_file import find_model, load_model
+from ghostnote.training import scoreboard
+from ghostnote.training.evaluate import EvalOptions, Progress
+from ghostnote.training.evaluate import evaluate as measure
+
+
+def evaluate(
+    corpus: Annotated[Path, typer.Option(help="Drum corpus: grooves/, kits/, one-shots.")],
+    model: Annotated[
+        str | None, typer.Option(help="Bundled model or .onnx file. [default: kit]")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Which of the corpus's grooves: train, validation or test.")
+    ] = EvalOptions.split,
+    kits: Annotated[
+        Path | None, typer.Option(help="Corpus to read the model's kits from, if another.")
+    ] = None,
+    grooves: Annotated[
+        int, typer.Option(help="How many grooves, evenly chosen; each is asked of every kit.")
+    ] = EvalOptions.grooves,
+    seconds: Annotated[
+        float, typer.Option(help="Length of each groove's piece in seconds.")
+    ] = EvalOptions.seconds,
+    bits_seconds: Annotated[
+        float, typer.Option(help="Of it, seconds on which bits/sample are measured; 0: none.")
+    ] = EvalOptions.bits_seconds,
+    temperature: Annotated[
+        float, typer.Option(help="Of drawing samples, 0.01 to 10.")
+    ] = EvalOptions.temperature,
+    top_k: Annotated[
+        int, typer.Option(help="Draw among this many likeliest levels; 0: all.")
+    ] = EvalOptions.top_k,
+    seed: Annotated[
+        int, typer.Option(help="Chooses the pieces and the random numbers.")
+    ] = EvalOptions.seed,
+    threads: Annotated[
+        int, typer.Option(help="Streams at a time; 0: one per core.")
+    ] = EvalOptions.threads,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for one picture per kit, KIT.png.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the tables as Markdown.")
+    ] = False,
+) -> None:
+    """Measures how well a model plays what it is asked for, beside the rendered truth.
+
+    Figures in brackets are the truth's own, heard by the same detector: the ceiling.
+
+    Example: ghostnote eval --corpus drums --split validation --pictures pictures
+    """
+    if as_json and as_markdown:
+        raise typer.BadParameter("give either --json or --markdown")
+    loaded = load_model(find_model(model))
+    options = EvalOptions(
+        split, kits, grooves, seconds, bits_seconds, temperature, top_k, seed, threads
+    )
+    with _bar() as progress:
+        result = measure(loaded, corpus, options, progress)
+        if pictures is not None:
+            # matplotlib is slow to load and needed for nothing else.
+            from ghostnote.training.pictures import draw_pictures
+
+            draw_pictures(loaded, corpus, options, pictures, progress)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    elif as_markdown:
+        print(scoreboard.markdown(result), end="")
+    else:
+        _show(scoreboard.tables(result))
+    for entry in result["kits_missing"]:
+        Console(stderr=True).print(f"kit left out, {entry['reason']}", soft_wrap=True)
+    for entry in result["skipped"]:
+        Console(stderr=True).print(f"groove skipped, {entry['reason']}", soft_wrap=True)
+
+
+def _show(tables: tuple[scoreboard.Table, ...]) -> None:
+    console = Console()
+    for table in tables:
+        shown = Table(title=table.title)
+        for i, head in enumerate(table.heads):
+            shown.add_column(head, no_wrap=i == 0, overflow="fold")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield tell

@@ -1,0 +1,53 @@
+"""`ghostnote eval` as a person and as a program use it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ghostnote.cli.main import main
+from ghostnote.inference.model_file import save_model
+from tests.training.tiny_drums import spec, weights, write_corpus
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("eval")
+    path = folder / "tiny.onnx"
+    save_model(path, spec(), weights(spec()), {"name": "tiny"}, {})
+    corpus = write_corpus(folder / "corpus")
+    options = ["--grooves", "1", "--seconds", "1", "--bits-seconds", "0.2", "--threads", "1"]
+    return ["eval", "--model", str(path), "--corpus", str(corpus), *options]
+
+
+def test_json_is_all_that_goes_to_stdout(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*asked, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["model"] == "tiny" and result["split"] == "validation"
+    assert set(result["roles"]) == {"kick", "snare", "hat"}
+
+
+def test_markdown_and_pictures(
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*asked, "--markdown", "--pictures", str(tmp_path / "pictures")]) == 0
+    assert "| all kits | " in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"first.png", "second.png"}
+
+
+def test_tables_on_a_terminal(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert "Kits" in out and "Roles, all kits" in out and "second" in out
+
+
+def test_misuse_and_failure_are_one_line(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*asked, "--json", "--markdown"]) == 2
+    assert main([*asked, "--split", "test"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()
+    assert "either --json or --markdown" in error[0]
+    assert "no groove of split 'test'" in error[-1]
