@@ -19,6 +19,7 @@ from ghostnote.kernels.weights import random_weights
 from ghostnote.osc_server.commands import FRAME_NOW, MAX_STEPS, Command, Op
 from ghostnote.osc_server.engine import MAX_VOICES, QUEUE, Engine, EngineOptions
 from ghostnote.osc_server.ring import DRAINING, IDLE, RUNNING, STATE, ring_read
+from tests.osc_server.live import NOISY
 from tests.osc_server.steady_model import SHORT, steady_model, value
 
 Frames = NDArray[np.float32]
@@ -26,22 +27,6 @@ Frames = NDArray[np.float32]
 RATE, HOP = 24000, 24
 KICK, SNARE, HAT = (ROLES.index(role) for role in ("kick", "snare", "hat"))
 FADE, SWAP, TAIL = 10 * HOP, 30 * HOP, 5 * HOP  # samples, as core.py has them in hops
-NOISY = ModelSpec(
-    RATE,
-    HOP,
-    (1, 2, 4, 64),
-    residual=9,
-    gate=7,
-    skip=11,
-    head=13,
-    roles=("kick", "hat", "open"),
-    kits=("one", "two"),
-    ages=300,
-    age_features=5,
-    cond_hidden=(7, 5),
-    chokes=(("hat", "open"),),
-)
-"""Random weights in this shape sound on, and every event changes every later sample."""
 
 
 @pytest.fixture(scope="module")
