@@ -104,7 +104,7 @@ class TrainConfig:
         """Return the model that fits a dataset under these settings."""
         roles, kits = dataset.roles, dataset.kits
         # Four seconds: longer than the tail of any hit but the last of a long cymbal.
-        ages = 4 * dataset.samplerate // dataset.hop if roles else 0
+        ages = 4 * dataset.samplerate // max(dataset.hop, 1) if roles else 0
         return ModelSpec(
             samplerate=dataset.samplerate,
             hop=dataset.hop,
