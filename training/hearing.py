@@ -45,7 +45,10 @@ class KitHearing:
         self._solos: dict[tuple[str, int], dict[Band, float]] = {}
         self.late = dict.fromkeys(kit.layers, 0.0)
         self.echoes: dict[str, dict[Band, list[tuple[float, float]]]] = {}
-        least = {band: self.least_db(role) for role, band in self.bands.items()}
+        least = {
+            band: min(self.least_db(role) for role, own in self.bands.items() if own == band)
+            for band in self.bands.values()
+        }
         for role, shot in shots.items():
             heard = {
                 band: find_onsets(levels, least[band]) for band, levels in self.hear(shot).items()
