@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from .compile_cache import use_compile_cache
 from .errors import explain
 
 
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in options
     if debug:
         words.remove("--debug")
+    use_compile_cache()  # before a sub-command imports numba
     try:
         command = typer.main.get_command(build(words))
         status = command.main(words or ["--help"], prog_name="ghostnote", standalone_mode=False)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from ghostnote.cli.compile_cache import use_compile_cache
 from tests.parts import JackServer, jack_server
 
 # No deadline: how long an example takes says more about the machine's load than about our code.
@@ -24,6 +25,7 @@ _MARK = f"GHOSTNOTE_TEST_SESSION={uuid.uuid4().hex}"
 def pytest_configure() -> None:
     name, value = _MARK.split("=")
     os.environ[name] = value
+    use_compile_cache()  # before a test imports numba; the programs that tests start inherit it
 
 
 @pytest.hookimpl(trylast=True)
