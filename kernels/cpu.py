@@ -192,7 +192,7 @@ def _kth_largest(sf: FLOATS, at: int, levels: int, k: int) -> np.float32:
                 elif sf[j] == best:
                     ties += 1
         taken += ties
-        if taken >= k:
+        if taken >= k or ties == 0:  # none left below the bound: the others are not numbers
             return best
         bound = best
 
@@ -215,6 +215,7 @@ def prewarm(h: INTS, w: FLOATS, si: INTS, sf: FLOATS) -> None:
         si[h[p.I_HISTORY] + tap] = h[p.SILENCE]
     for role in range(h[p.ROLES]):
         si[h[p.I_AGES] + role] = h[p.AGES] - 1
+        sf[h[p.S_VELOCITIES] + role] = ZERO
     for layer in range(h[p.LAYERS]):
         si[h[p.I_RING_POS] + layer] = 0
     update_control(h, w, si, sf)

@@ -48,10 +48,13 @@ class Reference:
         return state
 
     def set_control(self, state: ReferenceState, control: DOUBLES | None) -> None:
-        """Set the control row [C] that holds from the next step on (paper, section 2.5)."""
+        """Set the control row [C] that holds from the next step on (paper, section 2.5).
+
+        None is the row of zeros: nothing struck, no kit.
+        """
         bias = self.w["filter_bias"]
-        if self.spec.conditioning and control is not None:
-            hidden = np.asarray(control, np.float64)
+        if self.spec.conditioning:
+            hidden = np.zeros(self.spec.conditioning) if control is None else np.asarray(control)
             for i in range(len(self.spec.cond_hidden)):
                 hidden = np.maximum(
                     self.w[f"cond_weight.{i}"] @ hidden + self.w[f"cond_bias.{i}"], 0.0

@@ -18,6 +18,9 @@ MAX_CHANNELS = 1024
 MAX_LEVELS = 1024
 MAX_DILATION = 65536
 MAX_NAMES = 64
+MAX_LIST = 4096  # entries of a list in a file, before anything else is looked at
+MAX_PAST = 32 * 1024 * 1024
+"""Past inputs of all layers that a stream may hold, in numbers: 128 MB of float32."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ class ModelSpec:
     chokes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("dilations", "roles", "kits", "cond_hidden", "chokes"):
+            if not isinstance(getattr(self, name), tuple):
+                raise GhostnoteError(f"model spec: {name} must be a tuple")
         _check_range("samplerate", self.samplerate, 1000, 384000)
         _check_range("hop", self.hop, 1, 4096)
         _check_range("dilations (their number)", len(self.dilations), 1, MAX_LAYERS)
@@ -88,6 +94,12 @@ class ModelSpec:
         _check_range("filter_width", self.filter_width, 2, 3)
         for name in ("residual", "gate", "skip", "head"):
             _check_range(name, getattr(self, name), 1, MAX_CHANNELS)
+        past = (self.filter_width - 1) * sum(self.dilations) * self.residual
+        if past > MAX_PAST:
+            raise GhostnoteError(
+                f"model spec: dilations reach too far back for {self.residual} residual channels: "
+                f"a stream would hold {past} numbers, at most {MAX_PAST} are supported"
+            )
         _check_range("levels", self.levels, 2, MAX_LEVELS)
         _check_range("input_taps", self.input_taps, 1, 8)
         for name in ("roles", "kits"):
@@ -109,9 +121,13 @@ class ModelSpec:
                 _check_range("cond_hidden", width, 1, MAX_CHANNELS)
         elif self.cond_hidden:
             raise GhostnoteError("model spec: cond_hidden needs roles or kits; leave it empty")
-        for by, what in self.chokes:
-            if by not in self.roles or what not in self.roles:
-                raise GhostnoteError(f"model spec: chokes names an unknown role: {by!r}, {what!r}")
+        for pair in self.chokes:
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise GhostnoteError(f"model spec: chokes must hold pairs of roles, found {pair!r}")
+            if pair[0] not in self.roles or pair[1] not in self.roles:
+                raise GhostnoteError(f"model spec: chokes names an unknown role: {pair!r}")
+            if pair[0] == pair[1]:
+                raise GhostnoteError(f"model spec: chokes lets {pair[0]!r} silence itself")
 
     @property
     def layers(self) -> int:
@@ -192,8 +208,10 @@ def _check_range(field: str, value: object, low: int, high: int) -> None:
 
 
 def _expect_list(field: str, value: object, kind: type) -> list[Any]:
-    if not isinstance(value, (list, tuple)) or len(value) > 4096:
+    if not isinstance(value, (list, tuple)):
         raise GhostnoteError(f"model spec: {field} must be a list, found {type(value).__name__}")
+    if len(value) > MAX_LIST:
+        raise GhostnoteError(f"model spec: {field} has {len(value)} entries, at most {MAX_LIST}")
     items = [list(v) if isinstance(v, tuple) else v for v in value]
     for item in items:
         if not isinstance(item, kind) or isinstance(item, bool):

@@ -14,21 +14,28 @@ import numpy.typing as npt
 from . import cpu
 from . import packing as p
 from .errors import GhostnoteError
+from .spec import ModelSpec
 
 FLOATS = npt.NDArray[np.float32]
 INTS = npt.NDArray[np.int64]
+
+MAX_KIT_WEIGHT = 10.0
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """A stream's state, taken out; `State.restore` puts it back."""
 
+    spec: ModelSpec
     ints: INTS
     floats: FLOATS
 
 
 class State:
     """One stream of a packed model: its past, its hits, its random numbers.
+
+    The compiled code believes what it is given; every method here refuses, by a GhostnoteError,
+    what would lead it beyond its arrays.
 
     Attributes
     ----------
@@ -37,6 +44,8 @@ class State:
     """
 
     def __init__(self, packed: p.Packed, seed: int = 0, stream: int = 0) -> None:
+        if not 0 <= stream < 2**63:
+            raise GhostnoteError(f"stream must be 0 to 2^63 - 1, found {stream}")
         self.packed = packed
         header = packed.header
         self.ints = np.zeros(int(header[p.I_INTS]), np.int64)
@@ -73,14 +82,23 @@ class State:
         self.ints[p.I_TOP_K] = top_k
 
     def set_kit(self, weights: Sequence[float]) -> None:
-        """Set the kit weights [kits]; all zero plays texture."""
+        """Set the kit weights [kits] from the next hop boundary on; all zero plays texture."""
         at, kits = int(self.packed.header[p.S_KIT]), len(self.packed.spec.kits)
         if len(weights) != kits:
             raise GhostnoteError(f"kit weights: expected {kits}, found {len(weights)}")
+        if not all(-MAX_KIT_WEIGHT <= weight <= MAX_KIT_WEIGHT for weight in weights):
+            raise GhostnoteError(
+                f"kit weights: must be -{MAX_KIT_WEIGHT:g} to {MAX_KIT_WEIGHT:g}, found {[*weights]}"
+            )
         self.floats[at : at + kits] = weights
 
     def hit(self, role: int, velocity: float) -> None:
         """Strike a role (number) with a velocity (0 to 1) at the next hop boundary."""
+        roles = len(self.packed.spec.roles)
+        if not 0 <= role < roles:
+            raise GhostnoteError(f"hit: role {role} of a model with {roles} roles; count from 0")
+        if not 0.0 <= velocity <= 1.0:
+            raise GhostnoteError(f"hit: velocity must be 0 to 1, found {velocity}")
         cpu.hit(self.packed.header, self.ints, self.floats, role, velocity)
 
     def generate(self, out: FLOATS) -> None:
@@ -89,7 +107,10 @@ class State:
 
     def teacher_force(self, levels: INTS) -> FLOATS:
         """Feed `levels` int64 [n] as if they had been drawn; return their logits [n, Q]."""
-        logits = np.full((len(levels), self.packed.spec.levels), np.nan, np.float32)
+        count = self.packed.spec.levels
+        if len(levels) and not (levels.min() >= 0 and levels.max() < count):
+            raise GhostnoteError(f"teacher forcing: levels must be 0 to {count - 1}")
+        logits = np.full((len(levels), count), np.nan, np.float32)
         cpu.teacher_force(
             self.packed.header, self.packed.weights, self.ints, self.floats, levels, logits
         )
@@ -97,11 +118,11 @@ class State:
 
     def save(self) -> Snapshot:
         """Take out a copy of the state."""
-        return Snapshot(self.ints.copy(), self.floats.copy())
+        return Snapshot(self.packed.spec, self.ints.copy(), self.floats.copy())
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a state back that `save` took from a stream of a model of the same shape."""
-        if len(snapshot.floats) != len(self.floats) or len(snapshot.ints) != len(self.ints):
+        if snapshot.spec != self.packed.spec:
             raise GhostnoteError("state: the snapshot is of a model of another shape")
         self.ints[:] = snapshot.ints
         self.floats[:] = snapshot.floats
