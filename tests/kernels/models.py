@@ -1,0 +1,226 @@
+"""Small models that between them use every feature, and hits to play on them, for all tests here.
+
+The compiled functions take every shape as data, so that all of these share one compilation.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ghostnote.kernels.packing import Packed, pack
+from ghostnote.kernels.reference import Reference
+from ghostnote.kernels.spec import ROLES, ModelSpec
+from ghostnote.kernels.state import State
+from ghostnote.kernels.weights import random_weights
+
+FLOATS = npt.NDArray[np.float32]
+DOUBLES = npt.NDArray[np.float64]
+INTS = npt.NDArray[np.int64]
+Hit = tuple[int, int, float]  # hop, role number, velocity
+
+# Channel counts that no vector width divides.
+_ODD: dict[str, Any] = {"residual": 9, "gate": 7, "skip": 11, "head": 13}
+_THREE_ROLES: dict[str, Any] = {
+    "roles": ("kick", "hat", "open"),
+    "chokes": (("hat", "open"), ("open", "kick")),
+    "ages": 20,
+    "age_features": 5,
+}
+
+SPECS: dict[str, ModelSpec] = {
+    "dilation 512": ModelSpec(
+        24000, 24, tuple(2**i for i in range(10)), residual=8, gate=8, skip=8, head=16
+    ),
+    "odd, width 3, out of order": ModelSpec(
+        22050,
+        7,
+        (1, 40, 3, 32, 31),
+        filter_width=3,
+        levels=100,
+        input_taps=3,
+        kits=("one", "two"),
+        cond_hidden=(7, 5, 3),
+        **_ODD,
+        **_THREE_ROLES,
+    ),
+    "one layer, roles only": ModelSpec(
+        24000, 24, (3,), input_taps=1, cond_hidden=(4,), **_ODD, **_THREE_ROLES
+    ),
+    "sixty layers, kits only": ModelSpec(
+        16000,
+        16,
+        (1, 2, 3, 4, 5, 4) * 10,
+        residual=5,
+        gate=5,
+        skip=6,
+        head=6,
+        levels=64,
+        kits=("one", "two", "three"),
+        cond_hidden=(4, 9),
+    ),
+    "1024 levels": ModelSpec(
+        24000, 10, (4, 2, 1), residual=12, gate=20, skip=24, head=40, levels=1024
+    ),
+    # Matrices of every number of vectors in their last tile.
+    "wide": ModelSpec(
+        24000,
+        24,
+        (2, 1),
+        filter_width=3,
+        residual=40,
+        gate=33,
+        skip=100,
+        head=130,
+        levels=256,
+        kits=("one",),
+        cond_hidden=(70,),
+        **_THREE_ROLES,
+    ),
+    "as bundled": ModelSpec(
+        24000,
+        24,
+        (1, 2, 4, 8, 16),
+        roles=ROLES,
+        kits=("a", "b", "c"),
+        ages=500,
+        age_features=15,
+        cond_hidden=(32, 16),
+        chokes=(("hat", "open"),),
+    ),
+    "smallest": ModelSpec(
+        1000, 1, (1,), residual=1, gate=1, skip=1, head=1, levels=2, input_taps=1
+    ),
+}
+
+
+# Deep networks of random weights amplify rounding as they amplify the signal; these stay calm.
+_GAINS = {"dilation 512": 1.0, "sixty layers, kits only": 0.8}
+
+
+class Model(NamedTuple):
+    """A model of random weights in all forms, the hits and the kit of its tests."""
+
+    spec: ModelSpec
+    weights: dict[str, FLOATS]
+    packed: Packed
+    hits: list[Hit]
+    kit: list[float]
+
+    def state(self, seed: int = 0, stream: int = 0) -> State:
+        """Returns a new stream under the model's kit."""
+        state = State(self.packed, seed, stream)
+        if self.kit:
+            state.set_kit(self.kit)
+            state.reset()
+        return state
+
+
+@cache
+def model(name: str) -> Model:
+    """Returns a model by its name in SPECS."""
+    spec = SPECS[name]
+    weights = random_weights(spec, seed=len(name), gain=_GAINS.get(name, 1.5))
+    kit = [0.7, -0.2, 0.5][: len(spec.kits)]
+    return Model(spec, weights, pack(spec, weights), scatter(spec), kit)
+
+
+def scatter(spec: ModelSpec, hops: int = 2000) -> list[Hit]:
+    """Returns hits by hop: several in one hop, chokes among them, and gaps to be forgotten in."""
+    if not spec.roles:
+        return []
+    rng = np.random.default_rng(len(spec.roles))
+    times = np.cumsum(rng.choice([0, 1, 2, 5, spec.ages + 3], hops, p=[0.3, 0.3, 0.2, 0.15, 0.05]))
+    roles = rng.integers(0, len(spec.roles), hops)
+    velocities = rng.uniform(0.1, 1.0, hops)
+    return [
+        (int(time), int(role), float(velocity))
+        for time, role, velocity in zip(times, roles, velocities, strict=True)
+        if time < hops
+    ]
+
+
+def plain_rows(model: Model, hops: int) -> DOUBLES:
+    """Returns the control features [hops, C], each hop by itself from the whole list of hits."""
+    spec = model.spec
+    rows = np.zeros((hops, spec.conditioning))
+    for hop in range(hops):
+        features: list[float] = []
+        for role, name in enumerate(spec.roles):
+            row = np.zeros(spec.age_features)
+            velocity = 0.0
+            for time, struck, loudness in model.hits:
+                if time > hop:
+                    break
+                if struck == role:
+                    age = min(hop - time, spec.ages - 1)
+                    row, velocity = model.weights["age_table"][age], float(np.float32(loudness))
+                elif (spec.roles[struck], name) in spec.chokes:
+                    row = np.zeros(spec.age_features)
+            features += [*row, *(row * velocity)]
+        rows[hop] = [*features, *model.kit]
+    return rows
+
+
+class ReferencePlayer:
+    """The reference under a model's hits and kit, one sample at a time from silence on."""
+
+    def __init__(self, model: Model, samples: int) -> None:
+        self.spec = model.spec
+        self.reference = Reference(model.spec, model.weights)
+        self.rows = plain_rows(model, samples // model.spec.hop + 1)
+        silent = model._replace(hits=[])
+        self.state = self.reference.start(plain_rows(silent, 1)[0])
+        self.index = 0
+
+    def step(self, level: int) -> DOUBLES:
+        """Takes in the last level and returns the logits [Q] of the next."""
+        if self.index % self.spec.hop == 0:
+            self.reference.set_control(self.state, self.rows[self.index // self.spec.hop])
+        self.index += 1
+        return self.reference.step(self.state, level)
+
+
+def by_hops(model: Model, state: State, samples: int, work: Callable[[int, int], None]) -> None:
+    """Calls work(first, last) for each hop of a fresh stream after striking the hop's hits."""
+    hop = model.spec.hop
+    for first in range(0, samples, hop):
+        for time, role, velocity in model.hits:
+            if time * hop == first:
+                state.hit(role, velocity)
+        work(first, min(first + hop, samples))
+
+
+def play(model: Model, state: State, samples: int) -> FLOATS:
+    """Returns the first samples of a fresh stream under the model's hits."""
+    out = np.full(samples, np.nan, np.float32)
+    by_hops(model, state, samples, lambda first, last: state.generate(out[first:last]))
+    return out
+
+
+def force(model: Model, state: State, levels: INTS) -> FLOATS:
+    """Returns the logits [n, Q] of a fresh stream that is fed levels [n] under the model's hits."""
+    parts: list[FLOATS] = []
+    by_hops(
+        model,
+        state,
+        len(levels),
+        lambda first, last: parts.append(state.teacher_force(levels[first:last])),
+    )
+    return np.concatenate(parts)
+
+
+def levels_of(model: Model, samples: Sequence[float] | FLOATS) -> INTS:
+    """Returns the level that each sample came from."""
+    table = model.weights["mulaw_table"]
+    levels = np.searchsorted(table, np.asarray(samples, np.float32))
+    assert (table[levels] == samples).all()
+    return levels
+
+
+def same_bits(a: FLOATS, b: FLOATS) -> bool:
+    """Returns whether two float32 arrays of one shape hold the same bits."""
+    assert a.shape == b.shape
+    return bool((a.view(np.uint32) == b.view(np.uint32)).all())

@@ -1,0 +1,224 @@
+"""A stream: the same bits in pieces of any size, from any saved state, after any reset."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from ghostnote.kernels import packing as p
+from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.packing import pack
+from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.state import State
+from ghostnote.kernels.weights import random_weights
+from tests.kernels.models import FLOATS, SPECS, model, play, same_bits
+
+ODD = "odd, width 3, out of order"
+CONDITIONED = [name for name, spec in SPECS.items() if spec.roles]
+COUNT = 2500
+
+
+def play_in_pieces(
+    state: State, size: int, before: Callable[[State], None] = lambda state: None
+) -> FLOATS:
+    """Returns COUNT samples made in calls of `size`, with hits at odd moments between calls.
+
+    `before` is called before each call.
+    """
+    roles = len(state.packed.spec.roles)
+    out = np.full(COUNT, np.nan, np.float32)
+    moments = [0, 1, 600, 613, 2101, COUNT]
+    for number, (first, last) in enumerate(pairwise(moments)):
+        if roles:
+            state.hit(number % roles, 0.9 - 0.1 * number)
+        for at in range(first, last, size):
+            before(state)
+            state.generate(out[at : min(at + size, last)])
+    return out
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_pieces_of_any_size_make_the_same_bits(name: str) -> None:
+    whole = play_in_pieces(model(name).state(3), 2048)
+    assert np.isfinite(whole).all()
+    for size in (1, 7):
+        assert same_bits(play_in_pieces(model(name).state(3), size), whole)
+
+
+@pytest.mark.parametrize("name", CONDITIONED)
+def test_a_hit_within_a_hop_starts_at_the_next_hop(name: str) -> None:
+    """Struck at the first or last sample after a hop began, it is as if struck at its end."""
+    hop = SPECS[name].hop
+    out = []
+    for moment in (hop + 1, 2 * hop - 1, 2 * hop):
+        state, samples = model(name).state(3), np.zeros(6 * hop, np.float32)
+        state.generate(samples[:moment])
+        state.hit(1, 0.8)
+        state.generate(samples[moment:])
+        out.append(samples)
+    assert same_bits(out[0], out[1])
+    assert same_bits(out[0], out[2])
+
+
+@pytest.mark.parametrize("name", CONDITIONED)
+def test_hits_chokes_and_kits_change_what_is_played(name: str) -> None:
+    """The comparisons of this file are not of streams that ignore their control."""
+    it = model(name)
+    quiet = play(it._replace(hits=[]), it.state(3), 500)
+    assert not same_bits(play(it, it.state(3), 500), quiet)
+    struck, _ = it.spec.choke_pairs[0]
+    _, choked = it.spec.choke_pairs[0]
+    ring = play(it._replace(hits=[(0, choked, 1.0)]), it.state(3), 500)
+    both = play(it._replace(hits=[(0, choked, 1.0), (2, struck, 1.0)]), it.state(3), 500)
+    after = play(it._replace(hits=[(2, struck, 1.0)]), it.state(3), 500)
+    assert not same_bits(ring, both)
+    assert same_bits(ring[: 2 * it.spec.hop], both[: 2 * it.spec.hop])
+    assert not same_bits(after, both)  # it did sound until it was choked
+    if it.spec.kits:
+        texture = it.state(3)
+        texture.set_kit([0.0] * len(it.spec.kits))
+        assert not same_bits(play(it, texture, 500), play(it, it.state(3), 500))
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_saved_state_goes_on_with_the_same_bits(name: str) -> None:
+    it = model(name)
+    one = it.state(3)
+    one.set_sampling(0.8, 20)
+    if it.spec.roles:
+        one.hit(0, 0.7)
+    head, rest, again = (np.zeros(n, np.float32) for n in (1003, 997, 997))
+    one.generate(head)
+    saved = one.save()
+    one.generate(rest)
+    one.restore(saved)
+    one.generate(again)
+    assert same_bits(again, rest)
+    other = State(it.packed, seed=99, stream=7)
+    other.restore(saved)
+    other.generate(again)
+    assert same_bits(again, rest)
+
+
+def test_a_saved_state_of_another_shape_is_refused() -> None:
+    """Also where the arrays are as long: there the rings of one would end inside the other's."""
+    spec = ModelSpec(24000, 24, (1, 2), residual=4, gate=4, skip=4, head=4)
+    other = ModelSpec(24000, 24, (2, 1), residual=4, gate=4, skip=4, head=4)
+    saved = State(pack(spec, random_weights(spec))).save()
+    state = State(pack(other, random_weights(other)))
+    assert len(saved.floats) == len(state.floats)
+    with pytest.raises(GhostnoteError, match="another shape"):
+        state.restore(saved)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_reset_is_a_fresh_start(name: str) -> None:
+    it = model(name)
+    state = it.state(3)
+    fresh = state.save()
+    first = play_in_pieces(state, 2048)
+    state.reset()
+    assert same_bits(play_in_pieces(state, 2048), first)
+    # Whatever was in the arrays: only settings, seed and stream are kept.
+    header = it.packed.header
+    kept = [header[p.S_TEMPERATURE], *range(header[p.S_KIT], header[p.S_KIT] + len(it.spec.kits))]
+    settings = state.floats[kept].copy()
+    state.floats[:] = np.nan
+    state.floats[kept] = settings
+    state.ints[p.I_TOP_K + 1 :] = 10**6
+    state.reset()
+    assert (state.ints == fresh.ints).all()
+    assert same_bits(play_in_pieces(state, 2048), first)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_nothing_stale_is_read_between_calls(name: str) -> None:
+    """With all scratch memory full of NaN before each call, the bits stay the same."""
+    it = model(name)
+    h = it.packed.header
+    slots = [p.S_X, p.S_GATES, p.S_Z, p.S_SKIP, p.S_HEAD, p.S_LOGITS, p.S_CONTROL]
+    slots += [p.S_DENSE_A, p.S_DENSE_B]
+    starts = sorted(h[p.S_TEMPERATURE : p.S_FLOATS])  # each slot ends where the next begins
+
+    def poison(state: State) -> None:
+        # The gates' biases hold for a hop.
+        for slot in [p.S_HOP_BIAS, *slots] if state.index % it.spec.hop == 0 else slots:
+            if h[slot] < h[p.S_VELOCITIES]:
+                end = min(start for start in starts if start > h[slot])
+                state.floats[h[slot] : end] = np.nan
+
+    clean = play_in_pieces(it.state(3), 7)
+    assert same_bits(play_in_pieces(it.state(3), 7, poison), clean)
+    poisoned = it.state(3)
+    poison(poisoned)
+    assert np.isfinite(poisoned.teacher_force(np.arange(2))).all()
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_prewarm_is_a_receptive_field_of_silence(name: str) -> None:
+    """Bit for bit, in a stream that has played and whose hits are forgotten."""
+    it = model(name)
+    spec = it.spec
+    draw = np.random.default_rng(5)
+    waited = it.state(3)
+    waited.teacher_force(draw.integers(0, spec.levels, 200))
+    hops = max(-(-spec.receptive_field // spec.hop), spec.ages) + 1
+    silence = np.full(hops * spec.hop - 200 % spec.hop, spec.silence, np.int64)
+    waited.teacher_force(silence)  # and on to a hop boundary
+    levels = draw.integers(0, spec.levels, 300)
+    expected = waited.teacher_force(levels)
+    assert same_bits(it.state(3).teacher_force(levels), expected)
+    assert len(np.unique(expected[:, 0])) > 1
+
+
+def test_seed_temperature_and_top_k_change_what_is_played() -> None:
+    it = model(ODD)
+    first = play(it, it.state(3), 500)
+    assert not same_bits(play(it, it.state(4), 500), first)
+    for temperature, top_k in ((0.5, 0), (1.0, 3)):
+        state = it.state(3)
+        state.set_sampling(temperature, top_k)
+        assert not same_bits(play(it, state, 500), first)
+
+
+BAD: dict[str, Callable[[State], object]] = {
+    "seed must be 0": lambda s: s.seed(-1),
+    "seed must be 0 to": lambda s: s.seed(2**63),
+    "temperature must be 0.01 to 10": lambda s: s.set_sampling(0.0),
+    "temperature must be 0.01 to 10, found nan": lambda s: s.set_sampling(float("nan")),
+    "top_k must be 0": lambda s: s.set_sampling(1.0, -1),
+    "kit weights: expected 2, found 1": lambda s: s.set_kit([1.0]),
+    "kit weights: must be -10 to 10": lambda s: s.set_kit([float("nan"), 0.0]),
+    "kit weights: must be -10 to": lambda s: s.set_kit([0.0, 1e300]),
+    "hit: role 3 of a model with 3 roles": lambda s: s.hit(3, 0.5),
+    "hit: role -1": lambda s: s.hit(-1, 0.5),
+    "hit: velocity must be 0 to 1, found 1.5": lambda s: s.hit(0, 1.5),
+    "hit: velocity must be 0 to 1, found nan": lambda s: s.hit(0, float("nan")),
+    "levels must be 0 to 99": lambda s: s.teacher_force(np.array([3, 100])),
+    "levels must be 0 to": lambda s: s.teacher_force(np.array([-1])),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_nonsense_is_refused_and_changes_nothing(message: str) -> None:
+    state = model(ODD).state()
+    before = state.save()
+    with pytest.raises(GhostnoteError, match=message):
+        BAD[message](state)
+    assert (state.ints == before.ints).all()
+    assert same_bits(state.floats, before.floats)
+
+
+def test_a_negative_stream_and_a_hit_without_roles_are_refused() -> None:
+    with pytest.raises(GhostnoteError, match="stream must be 0 to"):
+        model(ODD).state(0, -1)
+    with pytest.raises(GhostnoteError, match="model with 0 roles"):
+        model("smallest").state().hit(0, 0.5)
+
+
+def test_a_random_number_of_any_seed_can_be_drawn() -> None:
+    it = model("as bundled")
+    largest = play(it, it.state(2**63 - 1, 2**63 - 1), 200)
+    assert np.isfinite(largest).all()
+    assert not same_bits(largest, play(it, it.state(0, 0), 200))
