@@ -6,7 +6,6 @@ One thread at a time; several generators may share one packed model.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -52,7 +51,7 @@ class Generator:
         if kit is not None:
             self.state.set_kit(kit)
             self.state.reset()
-        self._hits: deque[tuple[int, int, float]] = deque()  # (hop, role, velocity), soonest first
+        self._hits: deque[Hit] = deque()  # soonest first
 
     def add(self, hits: Sequence[Hit]) -> None:
         """Take in hits; each starts at the first hop boundary at or after its sample.
@@ -69,20 +68,19 @@ class Generator:
                 )
             if not 0.0 < velocity <= 1.0:
                 raise GhostnoteError(f"hit: velocity must be above 0, up to 1, found {velocity}")
-            hop = math.ceil(sample / self.spec.hop)
-            self._hits.append((hop, self.spec.roles.index(role), velocity))
-        # First come, first struck among hits of one hop: the later of them chokes the earlier.
-        self._hits = deque(sorted(self._hits, key=lambda hit: hit[0]))
+            self._hits.append(Hit(sample, role, velocity))
+        # First come, first struck among hits of one sample: the later of them chokes the earlier.
+        self._hits = deque(sorted(self._hits, key=lambda hit: hit.sample))
 
     def play(self, frames: int) -> FLOATS:
         """Return the next `frames` samples, float32 [frames]; chunked equals whole."""
         out = np.empty(frames, np.float32)
         done = 0
         while done < frames:
-            hop, inside = divmod(self.state.index, self.spec.hop)
-            while inside == 0 and self._hits and self._hits[0][0] <= hop:
+            inside = self.state.index % self.spec.hop
+            while inside == 0 and self._hits and self._hits[0].sample <= self.state.index:
                 _, role, velocity = self._hits.popleft()
-                self.state.hit(role, velocity)
+                self.state.hit(self.spec.roles.index(role), velocity)
             step = min(frames - done, self.spec.hop - inside)
             self.state.generate(out[done : done + step])
             done += step

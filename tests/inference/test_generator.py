@@ -1,0 +1,72 @@
+"""Generator: hits at their time and in their order, in pieces as in one."""
+
+import numpy as np
+import pytest
+
+from ghostnote.inference.generator import Generator, Hit
+from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.state import State
+from tests.kernels.models import FLOATS, model, same_bits
+
+IT = model("odd, width 3, out of order")
+HOP = IT.spec.hop
+
+
+def by_hand(hits: dict[int, list[tuple[str, float]]], samples: int = 400) -> FLOATS:
+    """Returns what a stream plays that is struck by hop, in the order of the lists."""
+    state = State(IT.packed, 3)
+    out = np.zeros(samples, np.float32)
+    for first in range(0, samples, HOP):
+        for role, velocity in hits.get(first // HOP, []):
+            state.hit(IT.spec.roles.index(role), velocity)
+        state.generate(out[first : first + HOP])
+    return out
+
+
+def test_a_hit_starts_at_the_first_hop_at_or_after_its_sample() -> None:
+    generator = Generator(IT.packed, 3)
+    generator.add([Hit(2 * HOP, "kick", 0.5), Hit(4 * HOP + 1, "hat", 1.0), Hit(0, "open", 0.3)])
+    expected = by_hand({0: [("open", 0.3)], 2: [("kick", 0.5)], 5: [("hat", 1.0)]})
+    assert same_bits(generator.play(400), expected)
+
+
+def test_hits_of_one_hop_strike_in_order_of_time_then_as_given() -> None:
+    """The hat silences the open hat; struck after it, the open hat sounds all the same."""
+    hat, opened = Hit(2 * HOP, "hat", 0.5), Hit(2 * HOP, "open", 0.8)
+    hat_first = by_hand({2: [("hat", 0.5), ("open", 0.8)]})
+    open_first = by_hand({2: [("open", 0.8), ("hat", 0.5)]})
+    assert not same_bits(hat_first, open_first)
+    for hits, expected in (
+        ([[hat, opened]], hat_first),
+        ([[opened, hat]], open_first),
+        ([[hat], [opened]], hat_first),
+        ([[opened], [hat._replace(sample=2 * HOP - 1)]], hat_first),
+    ):
+        generator = Generator(IT.packed, 3)
+        for part in hits:
+            generator.add(part)
+        assert same_bits(generator.play(400), expected)
+
+
+def test_pieces_and_hits_added_late() -> None:
+    whole = Generator(IT.packed, 3)
+    whole.add([Hit(20, "kick", 0.5), Hit(200, "hat", 1.0)])
+    generator = Generator(IT.packed, 3)
+    generator.add([Hit(20, "kick", 0.5)])
+    parts = [generator.play(n) for n in (0, 1, 150, 40)]
+    generator.add([Hit(200, "hat", 1.0)])
+    parts.append(generator.play(209))
+    assert same_bits(np.concatenate(parts), whole.play(400))
+
+
+@pytest.mark.parametrize(
+    ("hit", "message"),
+    [
+        (Hit(0, "cowbell", 0.5), "no role 'cowbell'; it has kick, hat, open"),
+        (Hit(0, "kick", 0.0), "velocity must be above 0, up to 1"),
+        (Hit(0, "kick", float("nan")), "velocity must be above 0, up to 1"),
+    ],
+)
+def test_a_hit_that_cannot_be_is_refused(hit: Hit, message: str) -> None:
+    with pytest.raises(GhostnoteError, match=message):
+        Generator(IT.packed).add([hit])
