@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from ghostnote.training.dataset import Dataset
+from ghostnote.training.dataset import SPLITS, Dataset
 from ghostnote.training.prepare import GrooveOptions, Progress, prepare_grooves
 from ghostnote.training.recordings import prepare_recordings
 
@@ -113,11 +113,11 @@ def skipped(files: Sequence[dict[str, str]]) -> list[str]:
 def summary(dataset: Dataset) -> list[str]:
     """Returns lines that tell what a dataset holds."""
     lines = []
-    for split in ("train", "validation"):
+    for split in SPLITS:
         clips = len(dataset.split(split))
         hits = ", ".join(f"{n} {role}" for role, n in dataset.hits_per_role(split).items() if n)
         lines.append(
-            f"{split}: {dataset.seconds(split) / 60:.1f} minutes in {clips} clips"
+            f"{split}: {dataset.seconds(split) / 60:.1f} minutes in {clips} clip{'s' * (clips != 1)}"
             + (f"; hits: {hits}" if hits else "")
         )
     lines.append(f"kits: {', '.join(dataset.kits) or 'none'}")
@@ -141,7 +141,8 @@ def _bar() -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 
         def tell(what: str, done: int, total: int) -> None:

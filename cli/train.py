@@ -93,9 +93,9 @@ def train(
         float | None,
         _setting("onset_weight", "How much more the first 10 ms of a hit count.", LEARNING),
     ] = None,
-    gaps: Annotated[
+    silence_weight: Annotated[
         float | None,
-        _setting("gaps", "Share of windows in whose past a stretch is silenced.", LEARNING),
+        _setting("silence_weight", "How much more lasting silence counts.", LEARNING),
     ] = None,
     near_hits: Annotated[
         float | None, _setting("near_hits", "Share of windows placed at a hit.", LEARNING)

@@ -20,3 +20,9 @@ def prepared(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """A dataset of both kits; not to be changed."""
     out = tmp_path_factory.mktemp("data") / "kits"
     return prepare_grooves(corpus, out, small_corpus.options())
+
+
+@pytest.fixture(scope="session")
+def hits(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Seconds of drills with both kits, to train on; not to be changed."""
+    return small_corpus.hit_dataset(tmp_path_factory.mktemp("data") / "hits", corpus)

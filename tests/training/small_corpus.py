@@ -14,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from ghostnote.kernels.spec import ROLES
 from ghostnote.training.config import TrainConfig
 from ghostnote.training.dataset import Clip, Dataset
+from ghostnote.training.grooves import drill
+from ghostnote.training.kits import load_kit
 from ghostnote.training.prepare import GrooveOptions
 
 RATE, HOP = 8000, 8
@@ -132,9 +135,33 @@ def tone_dataset(root: Path, seconds: float = 2.0, clips: int = 2) -> Dataset:
     dataset.begin()
     frames = int(seconds * RATE)
     for i in range(clips):
-        tone = 0.5 * np.sin(2 * np.pi * 200 * np.arange(frames) / RATE + i).astype(np.float32)
+        # At 203.7 Hz no two periods fall on the same samples: what is learnt of one clip holds
+        # for the other.
+        tone = 0.5 * np.sin(2 * np.pi * 203.7 * np.arange(frames) / RATE + i).astype(np.float32)
         split = "validation" if i == 1 else "train"
         dataset.add(tone, Clip(f"{i}.flac", frames, split, "", []))
+    dataset.save()
+    return dataset
+
+
+def hit_dataset(root: Path, corpus: Path) -> Dataset:
+    """A dataset of short drills with both kits: the form of a real one, in a fraction of its size.
+
+    As prepared clips are 20 s long, these are made here.
+    """
+    dataset = Dataset(root, RATE, HOP, ROLES, ("dry", "wet"), (("hat", "open"),))
+    dataset.begin()
+    dataset.sources = [{"source": "tests", "licence": "MIT", "authors": ["us"]}]
+    rng = np.random.default_rng(4)
+    for i, split in enumerate(("train", "train", "train", "validation")):
+        kit = load_kit(corpus, dataset.kits[i % 2], RATE, ROLES)
+        frames = RATE // 2 * (i + 1)
+        asked = drill(rng, frames / RATE, tuple(kit.layers))
+        hits = [(round(t * RATE / HOP), role, v) for t, role, v in asked]
+        hits = [hit for hit in hits if hit[0] * HOP < frames]
+        audio = kit.render([(h * HOP, role, v) for h, role, v in hits], frames, dataset.chokes)
+        listed = [(h, ROLES.index(role), v) for h, role, v in hits]
+        dataset.add(audio, Clip(f"{i}.flac", frames, split, kit.name, listed))
     dataset.save()
     return dataset
 

@@ -128,7 +128,9 @@ def test_dropped_control_is_the_row_of_texture(windows: Windows) -> None:
 def test_a_draw_depends_on_its_numbers_alone(windows: Windows) -> None:
     def draw(seed: int) -> Window:
         rng = np.random.default_rng([1, seed])
-        return windows.draw(rng, 0.7, 0.2, input_noise=2.0, clean=0.3, onset_weight=5.0, gaps=0.5)
+        return windows.draw(
+            rng, 0.7, 0.2, input_noise=2.0, clean=0.3, onset_weight=5.0, silence_weight=2.0
+        )
 
     windows.draw(np.random.default_rng(9))
     starts = set()
@@ -153,7 +155,7 @@ def test_windows_near_hits_hold_one(windows: Windows) -> None:
             assert (body[:, fresh] == 1.0).any()
 
 
-def test_noise_and_gaps_touch_the_inputs_alone(windows: Windows) -> None:
+def test_noise_touches_the_inputs_alone(windows: Windows) -> None:
     noised = 0
     for seed in range(20):
         plain = windows.draw(np.random.default_rng(seed), 0.5, 0.0)
@@ -163,11 +165,6 @@ def test_noise_and_gaps_touch_the_inputs_alone(windows: Windows) -> None:
         off = noisy.inputs - plain.inputs
         assert np.abs(off).max() < 20
         noised += int(off.any())
-        gap = windows.draw(np.random.default_rng(seed), 0.5, 0.0, gaps=1.0)
-        np.testing.assert_array_equal(gap.targets, plain.targets)
-        changed = np.nonzero(gap.inputs != plain.inputs)[0]
-        assert (gap.inputs[changed] == windows.spec.silence).all()
-        assert changed[0] >= gap.context and np.ptp(changed) < 0.12 * RATE
         clean = windows.draw(np.random.default_rng(seed), 0.5, 0.0, input_noise=3.0, clean=1.0)
         np.testing.assert_array_equal(clean.inputs, plain.inputs)
     assert noised > 15  # a window may draw next to none
@@ -184,6 +181,24 @@ def test_a_hit_counts_more_while_it_is_fresh(windows: Windows) -> None:
         found += int(fresh.any())
     assert found > 5
     assert (windows.cut(0, 0).weights == 1.0).all()
+
+
+def test_silence_counts_more_once_it_has_lasted(tmp_path: Path) -> None:
+    """10 ms of it, so that no zero crossing and no dense passage is taken for silence."""
+    dataset = Dataset(tmp_path / "data", RATE, HOP)
+    dataset.begin()
+    audio = np.zeros(4000, np.float32)
+    audio[1000] = audio[1060] = audio[3000] = 0.5
+    dataset.add(audio, Clip("a.flac", 4000, "train", "", []))
+    windows = Windows(dataset, "train", SETTINGS.spec(dataset), 500)
+    window = windows.draw(np.random.default_rng(0), silence_weight=3.0)
+    weights = window.weights[window.context :]
+    wait = RATE // 100
+    loud = np.zeros(4000, bool)
+    for at in (1000, 1060, 3000):
+        loud[at : at + wait + 1] = True
+    loud[: wait - window.context] = True  # before the window there might have been a sound
+    np.testing.assert_array_equal(weights, np.where(loud, 1.0, 4.0))
 
 
 def test_a_clip_shorter_than_a_window_is_used_whole(tmp_path: Path) -> None:
