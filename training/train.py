@@ -246,7 +246,7 @@ def _step(state: _Run, config: TrainConfig, training: Windows, pool: ThreadPoolE
             input_noise=config.input_noise,
             clean=config.clean,
             onset_weight=config.onset_weight,
-            gaps=config.gaps,
+            silence_weight=config.silence_weight,
         )
         for place in range(config.windows)
     ]

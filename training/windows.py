@@ -87,7 +87,7 @@ class Windows:
         input_noise: float = 0.0,
         clean: float = 0.0,
         onset_weight: float = 0.0,
-        gaps: float = 0.0,
+        silence_weight: float = 0.0,
     ) -> Window:
         """Return a random window; the arguments are those of `TrainConfig`."""
         number = int(rng.choice(len(self.clips), p=self.weights))
@@ -103,10 +103,7 @@ class Windows:
             body = self.hops - self.lead_hops
             start = min(max(hit - int(rng.integers(0, max(int(0.6 * body), 1))), 0), last)
         window = self.cut(number, start, dropped=bool(rng.random() < drop_control))
-        if onset_weight and window.rows is not None:
-            window = replace(window, weights=self._onset_weights(window.rows, onset_weight))
-        if gaps and rng.random() < gaps:
-            window = replace(window, inputs=self._with_gap(rng, window))
+        window = replace(window, weights=self._weights(window, onset_weight, silence_weight))
         if input_noise and rng.random() >= clean:
             noise = rng.standard_normal(len(window.inputs)) * rng.uniform(0.0, input_noise)
             astray = window.inputs + np.rint(noise).astype(np.int64)
@@ -128,25 +125,25 @@ class Windows:
         context = self.lead_hops * spec.hop
         return Window(inputs, targets, rows, np.ones(len(targets), np.float32), context)
 
-    def _with_gap(self, rng: np.random.Generator, window: Window) -> npt.NDArray[np.int64]:
-        """Return a window's inputs with 20 to 120 ms of silence somewhere after the context."""
-        inputs = window.inputs.copy()
-        length = int(rng.uniform(0.02, 0.12) * self.spec.samplerate)
-        start = int(rng.integers(window.context, max(len(inputs) - length, window.context + 1)))
-        inputs[start : start + length] = self.spec.silence
-        return inputs
-
-    def _onset_weights(
-        self, rows: npt.NDArray[np.float32], onset_weight: float
+    def _weights(
+        self, window: Window, onset_weight: float, silence_weight: float
     ) -> npt.NDArray[np.float32]:
-        """Return 1 + onset_weight * exp(-age / 10 ms) of the youngest hit, for each target."""
-        roles = len(self.spec.roles)
-        if not roles:
-            return np.ones(len(rows) * self.spec.hop, np.float32)
-        # The first feature of each role is exp(-age / 10 ms), see kernels.control.age_table.
-        stride = 2 * self.spec.age_features
-        freshness = rows[:, 0 : stride * roles : stride].max(axis=1)
-        return np.repeat(1.0 + onset_weight * freshness, self.spec.hop).astype(np.float32)
+        """Return each target's weight: 1, more after a hit, more in silence.
+
+        The youngest hit adds onset_weight * exp(-age / 10 ms); a target adds silence_weight if
+        it and the 10 ms before it are silent.
+        """
+        spec, length = self.spec, len(window.targets)
+        weights = np.ones(length, np.float32)
+        if spec.roles and window.rows is not None:
+            # The first feature of each role is exp(-age / 10 ms), see kernels.control.age_table.
+            stride = 2 * spec.age_features
+            freshness = window.rows[:, 0 : stride * len(spec.roles) : stride].max(axis=1)
+            weights += onset_weight * np.repeat(freshness, spec.hop)
+        at = np.arange(length)
+        last_sound = np.maximum.accumulate(np.where(window.targets != spec.silence, at, -1))
+        weights[at - last_sound > spec.samplerate // 100] += silence_weight
+        return weights
 
     def _rows(self, number: int, start: int, hops: int, dropped: bool) -> npt.NDArray[np.float32]:
         spec, clip = self.spec, self.clips[number]
