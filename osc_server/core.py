@@ -85,6 +85,14 @@ OP_TEMPO, OP_PLAY, OP_STOP = int(Op.TEMPO), int(Op.PLAY), int(Op.STOP)
 OP_MASTER_GAIN, OP_CLEAR, OP_MODEL = int(Op.MASTER_GAIN), int(Op.CLEAR_SCHED), int(Op.MODEL)
 
 
+# How a function is compiled decides how long a first start takes: Numba compiles each one with all
+# that it calls, and adds a second one that unpacks `Core`, 25 arrays, for Python. `_inner` leaves
+# that out: for what compiled code alone calls. `_merged` is compiled as a part of its caller: for
+# what has one caller or is small. Integer arguments of one width save a second copy of the callee.
+_inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_merged = njit(cache=True, nogil=True, inline="always")
+
+
 class Core(NamedTuple):
     """All that the loop works on. V voices, R roles, Q queue places, S slots."""
 
@@ -112,7 +120,7 @@ class Core(NamedTuple):
     out: Floats  # [.., 2] frames at the device's rate
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def take_commands(core: Core) -> None:
     """Move what has arrived from the ring to its place in the queue."""
     queue, shared = core.queue, core.shared
@@ -143,7 +151,7 @@ def take_commands(core: Core) -> None:
             shared[QUEUED] = held + 1
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def forget_scheduled(core: Core) -> None:
     """Drop from the queue what is due after this hop."""
     shared = core.shared
@@ -151,7 +159,7 @@ def forget_scheduled(core: Core) -> None:
         shared[QUEUED] -= 1
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def run_due_commands(core: Core) -> None:
     """Carry out all commands due at or before this hop, in order, and log them."""
     queue, shared = core.queue, core.shared
@@ -167,7 +175,7 @@ def run_due_commands(core: Core) -> None:
             run_command(core, queue[done])
         elif queue[done].index == 0:
             forget_scheduled(core)
-        if not records_push(core.log_header, core.log, core.told, 1):
+        if not records_push(core.log_header, core.log, core.told, core.told.shape[0]):
             shared[UNLOGGED] += 1
         done += 1
     if done:
@@ -177,7 +185,7 @@ def run_due_commands(core: Core) -> None:
         shared[QUEUED] = left
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def stream(core: Core, slot: int) -> Any:
     """Return the header, weights, ints and floats of a slot's stream."""
     row = core.slots[slot]
@@ -189,7 +197,7 @@ def stream(core: Core, slot: int) -> Any:
     )
 
 
-@njit(cache=True, nogil=True)
+@_merged
 def run_command(core: Core, command: Any) -> None:
     """Carry out one command."""
     op, index, value = command.op, command.index, command.value
@@ -202,10 +210,10 @@ def run_command(core: Core, command: Any) -> None:
     elif op == OP_MASTER_GAIN:
         core.clock[MASTER_TARGET] = value
     elif 0 <= command.voice < core.sizes[VOICES]:
-        run_voice_command(core, command.voice, op, index, value)
+        run_voice_command(core, np.int64(command.voice), op, index, value)
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def run_voice_command(core: Core, voice: int, op: int, index: int, value: float) -> None:
     """Carry out one command of a voice; what makes no sense for its model does nothing."""
     ints, floats = core.voice_ints[voice], core.voice_floats[voice]
@@ -252,7 +260,7 @@ def run_voice_command(core: Core, voice: int, op: int, index: int, value: float)
         change_model(core, voice, index)
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def change_model(core: Core, voice: int, slot: int) -> None:
     """Let a voice cross over to a slot's stream; a silent one takes it at once."""
     ints = core.voice_ints[voice]
@@ -270,7 +278,7 @@ def change_model(core: Core, voice: int, slot: int) -> None:
     configure_streams(core, voice)
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def settle_on(core: Core, voice: int, slot: int) -> None:
     """End a voice's crossfade with one of its two slots; the other is left."""
     ints = core.voice_ints[voice]
@@ -278,13 +286,13 @@ def settle_on(core: Core, voice: int, slot: int) -> None:
     ints[SLOT], ints[NEXT_SLOT] = slot, -1
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def leave_slot(core: Core, slot: int) -> None:
     """Give a slot back to Python, which may then free its memory."""
     store_release(core.slots[slot], IN_USE, 0)
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def hit_voice(core: Core, voice: int, role: int, velocity: float) -> None:
     """Strike a role in the stream of a playing voice, and in the one that is fading in."""
     ints = core.voice_ints[voice]
@@ -320,7 +328,7 @@ def adopt_kit(core: Core, voice: int, slot: int) -> None:
     core.voice_ints[voice, GLIDE_LEFT] = 0
 
 
-@njit(cache=True, nogil=True)
+@_merged
 def silence_stream(core: Core, slot: int, index: int) -> None:
     """Bring a stream back to silence at sample `index` of its random numbers."""
     header, weights, stream_ints, stream_floats = stream(core, slot)
@@ -328,7 +336,7 @@ def silence_stream(core: Core, slot: int, index: int) -> None:
     stream_ints[p.I_INDEX] = index
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def advance_transport(core: Core) -> None:
     """Strike the steps of the patterns that fall into this hop; a step is a sixteenth."""
     clock = core.clock
@@ -347,7 +355,7 @@ def advance_transport(core: Core) -> None:
     clock[BEAT] += clock[TEMPO] / 60.0 * core.sizes[HOP] / core.sizes[RATE]
 
 
-@njit(cache=True, nogil=True)
+@_merged
 def glide_kit(core: Core, voice: int) -> None:
     """Move a voice's kit weights one hop towards their target and hand them to its stream."""
     ints, kits = core.voice_ints[voice], core.kits[voice]
@@ -362,7 +370,7 @@ def glide_kit(core: Core, voice: int) -> None:
     ints[GLIDE_LEFT] = max(0, left - 1)
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def add_voice(core: Core, voice: int) -> None:
     """Generate one hop of a voice and add it to the mix."""
     ints, floats, mono = core.voice_ints[voice], core.voice_floats[voice], core.mono
@@ -403,7 +411,7 @@ def add_voice(core: Core, voice: int) -> None:
         silence_stream(core, ints[SLOT], stream(core, ints[SLOT])[2][p.I_INDEX])
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def level_out(core: Core, voice: int) -> None:
     """Continue from a voice's last sample where its stream has jumped (a reset, a third model).
 
@@ -422,7 +430,7 @@ def level_out(core: Core, voice: int) -> None:
     floats[LAST] = mono[0, hop - 1]
 
 
-@njit(cache=True, nogil=True)
+@_merged
 def make_hop(core: Core) -> int:
     """Make the next hop: its frames at the device's rate are in `core.out`; return how many."""
     shared, clock, mix = core.shared, core.clock, core.mix
@@ -448,36 +456,41 @@ def make_hop(core: Core) -> int:
     return int(resample(core.table, core.table_state, core.history, mix, hop, core.out))
 
 
-@njit(cache=True, nogil=True)
-def run_live(core: Core, ring_header: Ints, ring: Floats, tap_header: Ints, tap: Floats) -> None:
-    """Keep the ring filled to its target until STOP is set."""
-    shared = core.shared
-    target = core.sizes[TARGET]
-    while load_acquire(shared, STOP) == 0:
-        if ring_fill(ring_header) + core.out.shape[0] > target:
+@njit(cache=True, nogil=True, no_cfunc_wrapper=True)
+def run(
+    core: Core,
+    live: bool,
+    ring_header: Ints,
+    ring: Floats,
+    tap_header: Ints,
+    tap: Floats,
+    out: Floats,
+    until: int,
+) -> int:
+    """Make hop after hop: live until STOP is set, else until frame `until`.
+
+    Live they go to the ring, which is kept filled to its target, and to the tap; else to `out`
+    [n, 2], which must have room for all. Returns the number of frames written to `out`.
+    One function for both, so that all it is made of is compiled once.
+    """
+    shared, target = core.shared, core.sizes[TARGET]
+    done = 0
+    while (load_acquire(shared, STOP) == 0) if live else (shared[FRAME] < until):
+        if live and ring_fill(ring_header) + core.out.shape[0] > target:
             ring_set_state(ring_header, RUNNING)
             sleep_us(200)
             continue
         began = monotonic_ns()
         count = make_hop(core)
-        ring_write(ring_header, ring, core.out, count)
-        tap_write(tap_header, tap, core.out, count)
+        if live:
+            ring_write(ring_header, ring, core.out, count)
+            tap_write(tap_header, tap, core.out, count)
+        else:
+            for i in range(count):
+                out[done + i, 0] = core.out[i, 0]
+                out[done + i, 1] = core.out[i, 1]
+            done += count
         spent = monotonic_ns() - began
         shared[BUSY_NS] += spent
         shared[PEAK_NS] = max(shared[PEAK_NS], spent)
-
-
-@njit(cache=True, nogil=True)
-def run_offline(core: Core, out: Floats, until: int) -> int:
-    """Make hops until frame `until`; write what fits into `out` [n, 2] and return its length.
-
-    `out` must have room for all; the caller sizes it.
-    """
-    done = 0
-    while core.shared[FRAME] < until:
-        count = make_hop(core)
-        for i in range(count):
-            out[done + i, 0] = core.out[i, 0]
-            out[done + i, 1] = core.out[i, 1]
-        done += count
     return done

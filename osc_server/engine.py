@@ -1,7 +1,7 @@
 """Engine: voices, schedule and mixer, live in a thread of its own or offline in the caller's.
 
 Threads: `submit` and `load` may be called from any thread (a lock makes them one producer).
-`start`, `stop` and `close` are for the owner. The thread that `start` makes runs `core.run_live`,
+`start`, `stop` and `close` are for the owner. The thread that `start` makes runs `core.run`,
 one compiled call without the GIL, from start to stop. `render` is the same engine with no thread:
 the caller's thread is then the engine's.
 """
@@ -242,8 +242,12 @@ class Engine:
     def _run(self, urgent: bool) -> None:
         if urgent:
             _ask_for_priority()
+        self._make_hops(True, np.empty((0, 2), np.float32), 0)
+
+    def _make_hops(self, live: bool, out: Frames, until: int) -> int:
         ring, tap = self.ring, self.tap
-        c.run_live(self._core, ring.header, ring.data, tap.header, tap.data)
+        arrays = (ring.header, ring.data, tap.header, tap.data)
+        return int(c.run(self._core, live, *arrays, out, until))
 
     def stop(self) -> None:
         """End the thread after the present hop."""
@@ -259,14 +263,11 @@ class Engine:
             raise GhostnoteError("the engine runs live; it cannot render too")
         hops = max(0, -(-(until - self.frame) // self.spec.hop))
         out = np.empty((hops * self.resampler.max_out, 2), np.float32)
-        return out[: c.run_offline(self._core, out, until)]
+        return out[: self._make_hops(False, out, until)]
 
     def warm_up(self) -> None:
         """Compile all that the loop needs, so that `start` makes sound at once."""
         self.render(self.frame)
-        self._core.shared[c.STOP] = 1
-        ring, tap = self.ring, self.tap
-        c.run_live(self._core, ring.header, ring.data, tap.header, tap.data)
 
 
 def _ask_for_priority() -> None:
