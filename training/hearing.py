@@ -22,7 +22,8 @@ TOLERANCE_SECONDS = 0.02
 PEAK_SECONDS = 0.04  # a hit's level is its highest within this time
 SHOT_SECONDS = 0.5
 SOFTEST_DB = -30.0  # an onset must come this near to the role's typical hit
-LEAK_DB = 12.0  # an onset so much louder or softer than a hit has nothing to do with it
+LOUDER_DB = 12.0  # an onset so much louder than a hit is not of its making ...
+SOFTER_DB = 18.0  # ... and one so much softer is another hit, leaking into the band
 
 
 class KitHearing:
@@ -76,7 +77,7 @@ class KitHearing:
     def accounts_for(self, hit: Hit, onset: Onset, role: str) -> bool:
         """Tell whether a hit explains an onset in the band of `role`: when it is, and how loud."""
         asked, played, velocity = hit
-        least = onset.level - LEAK_DB
+        least = onset.level - LOUDER_DB
         solo = self.solo_db(played, velocity, role)
         if abs(onset.seconds - asked) <= TOLERANCE_SECONDS and solo >= least:
             return True

@@ -5,13 +5,13 @@ A `Tally` gathers the counts of any number of pieces; `Tally.score` turns them i
 tallies added up afterwards.
 
 - A hit is *heard* if an onset lies within 20 ms of where it is due in the band of its role, no
-  more than 12 dB softer than the truth. It is *masked*, and left out for the truth and for the
+  more than 18 dB softer than the truth. It is *masked*, and left out for the truth and for the
   model alike, if it alone is not within 3 dB of what the truth holds there, is not 3 dB over the
   30 ms before, or is over 30 dB softer than a typical hit: then nobody could tell.
 - An onset in the band of a role is *unasked* if no hit of any role accounts for it: none within
   20 ms (or whose one-shot strikes again just then) that alone is no more than 12 dB softer in
   that band. It is the role's *own* if a hit of that role accounts for it and is no more than
-  12 dB louder either. Precision is own / (own + unasked); false onsets are the unasked ones in
+  18 dB louder either. Precision is own / (own + unasked); false onsets are the unasked ones in
   the bands of kick, snare and hat, those within 20 ms being one.
 - Timing is the time of the model's onset less that of the truth's.
 - Levels are the highest of the band in the 40 ms from the trigger on.
@@ -32,9 +32,9 @@ from ghostnote.inference.midi import Hit
 
 from .hearing import (
     CORE_ROLES,
-    LEAK_DB,
     PEAK_SECONDS,
     SHOT_SECONDS,
+    SOFTER_DB,
     TOLERANCE_SECONDS,
     KitHearing,
 )
@@ -148,7 +148,7 @@ def judge(hits: Sequence[Hit], truth: AUDIO, generated: AUDIO, hearing: KitHeari
                 continue
             due, stop = seconds + hearing.late[role], seconds + PEAK_SECONDS
             peaks = {who: levels[who].peak_db(seconds, stop) for who in levels}
-            least = peaks["truth"] - LEAK_DB
+            least = peaks["truth"] - SOFTER_DB
             nearest = {who: _nearest(onsets[who], due, least) for who in onsets}
             count.asked += 1
             count.truth_heard += nearest["truth"] is not None
@@ -200,7 +200,7 @@ def _sort_out(
         near = (h for h in hits if -SHOT_SECONDS <= h[0] - onset.seconds <= TOLERANCE_SECONDS)
         causes = [hit for hit in near if hearing.accounts_for(hit, onset, role)]
         own += any(
-            cause == role and onset.level >= hearing.solo_db(cause, velocity, role) - LEAK_DB
+            cause == role and onset.level >= hearing.solo_db(cause, velocity, role) - SOFTER_DB
             for _, cause, velocity in causes
         )
         if not causes:
