@@ -27,6 +27,7 @@ from ghostnote.inference.manifest import MANIFEST, Loop, read_manifest
 from ghostnote.inference.midi import read_groove
 from ghostnote.inference.model_file import bundled_models, find_model, load_model
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.spec import DEFAULT_TEMPERATURE
 from ghostnote.kernels.spec import ModelSpec
 
 
@@ -58,7 +59,7 @@ def render(
     ] = None,
     temperature: Annotated[
         float, typer.Option(help="Below 1 tamer, above 1 wilder; 0.01 to 10.")
-    ] = 1.0,
+    ] = DEFAULT_TEMPERATURE,
     top_k: Annotated[
         int, typer.Option("--top-k", help="Draw among the k likeliest levels only; 0: all.")
     ] = 0,

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import Packed, pack
+from ghostnote.kernels.spec import DEFAULT_TEMPERATURE
 
 from .kit_mix import default_kit, parse_kit
 from .loop_audio import Timeline, make_loop, timeline_of, wav_of
@@ -75,7 +76,7 @@ class RenderOptions:
     seed: int = 1
     kit: str | None = None
     samplerate: int | None = None
-    temperature: float = 1.0
+    temperature: float = DEFAULT_TEMPERATURE
     top_k: int = 0
     streams: int | None = None
 

@@ -13,6 +13,13 @@ from .errors import GhostnoteError
 ROLES = ("kick", "snare", "rim", "clap", "tom", "hat", "open", "crash", "ride")
 """The drum roles of the bundled models, in the order of every per-role array."""
 
+DEFAULT_TEMPERATURE = 0.85
+"""Temperature of rendering and live playing where none is asked for.
+
+Below 1, so that a level that the network holds for nearly impossible is not drawn every few
+seconds: 24,000 draws a second find every crumb of probability. docs/sound.md has the comparison.
+"""
+
 MAX_LAYERS = 128
 MAX_CHANNELS = 1024
 MAX_LEVELS = 1024

@@ -12,6 +12,8 @@ from enum import Enum
 from functools import cached_property
 from typing import Final
 
+from ghostnote.kernels.spec import DEFAULT_TEMPERATURE
+
 from .clients import LEASE_SECONDS, MAX_CLIENTS, MAX_HZ
 from .commands import MAX_STEPS, Op
 from .encode import Value
@@ -265,7 +267,12 @@ VOICE: Final = (
         "/ghost/voice/{V}/temperature",
         "How freely the model chooses.",
         Argument(
-            "temperature", "f", "below 1 tamer, above 1 wilder", low=0.05, high=4, default=1.0
+            "temperature",
+            "f",
+            "below 1 tamer, above 1 wilder",
+            low=0.05,
+            high=4,
+            default=DEFAULT_TEMPERATURE,
         ),
         0.8,
         Op.TEMPERATURE,

@@ -29,7 +29,7 @@ from ghostnote.inference.model_file import ModelFile
 from ghostnote.kernels import mulaw
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import Packed, pack
-from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.spec import DEFAULT_TEMPERATURE, ModelSpec
 from ghostnote.kernels.state import State
 
 from .hearing import KitHearing
@@ -66,7 +66,7 @@ class EvalOptions:
     grooves: int = 20
     seconds: float = 8.0
     bits_seconds: float = 4.0
-    temperature: float = 1.0
+    temperature: float = DEFAULT_TEMPERATURE
     top_k: int = 0
     seed: int = 1
     threads: int = 0
