@@ -27,8 +27,7 @@ from ghostnote.inference.manifest import MANIFEST, Loop, read_manifest
 from ghostnote.inference.midi import read_groove
 from ghostnote.inference.model_file import bundled_models, find_model, load_model
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.spec import DEFAULT_TEMPERATURE
-from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.spec import DEFAULT_TEMPERATURE, ModelSpec
 
 
 def render(
