@@ -8,6 +8,7 @@ Williams et al. 2009).
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -57,17 +58,15 @@ def _chains(count: int) -> Callable[..., Any]:
             k = builder.phi(index)
             k.add_incoming(ir.Constant(index, 0), before)
             running = [builder.phi(vector) for _ in range(count)]
-            for i, phi in enumerate(running):
+            sums = [builder.call(fma, [phi, half, one]) for phi in running]
+            for i, (phi, total) in enumerate(zip(running, sums, strict=True)):
                 phi.add_incoming(ir.Constant(vector, [float(i)] * LANES), before)
-                total = builder.call(fma, [phi, half, one])
                 phi.add_incoming(total, loop)
             onward = builder.add(k, ir.Constant(index, 1))
             k.add_incoming(onward, loop)
             builder.cbranch(builder.icmp_signed("<", onward, args[0]), loop, after)
             builder.position_at_end(after)
-            total = running[0]
-            for phi in running[1:]:
-                total = builder.fadd(total, phi)
+            total = functools.reduce(builder.fadd, sums)
             builder.store(total, builder.bitcast(data, vector.as_pointer()), align=4)
             return context.get_dummy_value()
 
@@ -107,18 +106,18 @@ def _read(typingctx: Any, x: Any, out: Any) -> Any:
         at = builder.phi(index)
         at.add_incoming(ir.Constant(index, 0), before)
         running = [builder.phi(vector) for _ in range(4)]
+        sums = []
         for i, phi in enumerate(running):
             place = builder.add(at, ir.Constant(index, LANES * i))
             pointer = builder.bitcast(builder.gep(array.data, [place]), vector.as_pointer())
+            sums.append(builder.fadd(phi, builder.load(pointer, align=4)))
             phi.add_incoming(ir.Constant(vector, [0.0] * LANES), before)
-            phi.add_incoming(builder.fadd(phi, builder.load(pointer, align=4)), loop)
+            phi.add_incoming(sums[-1], loop)
         onward = builder.add(at, ir.Constant(index, 4 * LANES))
         at.add_incoming(onward, loop)
         builder.cbranch(builder.icmp_signed("<", onward, array.nitems), loop, after)
         builder.position_at_end(after)
-        total = running[0]
-        for phi in running[1:]:
-            total = builder.fadd(total, phi)
+        total = functools.reduce(builder.fadd, sums)
         builder.store(total, builder.bitcast(target, vector.as_pointer()), align=4)
         return context.get_dummy_value()
 

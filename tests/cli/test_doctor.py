@@ -1,0 +1,131 @@
+"""`ghostnote doctor`: what works is ok, what is missing is told with what to do about it."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ghostnote.cli import doctor as doctor_module
+from ghostnote.cli.main import main
+from ghostnote.inference.model_file import ModelFile, save_model
+from tests.inference.small_models import write_model
+from tests.parts import JackServer
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelFile:
+    """A model that runs many times faster than real time; the port is a free one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(doctor_module, "PORT", free.getsockname()[1])
+    monkeypatch.setattr(doctor_module, "SPEED_SECONDS", 0.05)
+    return write_model(tmp_path / "m.onnx")
+
+
+def report(
+    path: Path, capsys: pytest.CaptureFixture[str], status: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Returns the findings of each check; the exit status must be as given."""
+    assert main(["doctor", "--model", str(path), "--json"]) == status
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] == (status == 0)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for finding in told["checks"]:
+        found.setdefault(finding["check"], []).append(finding)
+    return found
+
+
+def test_a_machine_that_can_play(model: ModelFile, capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(model.path, capsys, 0)
+    assert {"versions", "packages", "processor", "compiled code", "sink"} <= found.keys()
+    assert {"OSC port", "OSC buffer", "GPU", "model", "speed"} <= found.keys()
+    assert found["OSC port"][0]["state"] == "ok"
+    assert [f["state"] for f in found["proof"]] == ["ok", "ok"]
+    assert [f["text"].split()[0] for f in found["proof"]] == ["numba", "onnx"]
+
+
+def test_the_lines_for_people(model: ModelFile, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--model", str(model.path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.split()[0] in ("ok", "note", "->") for line in lines), lines
+
+
+def test_it_finds_jack_and_leaves_it(
+    model: ModelFile, jackd: JackServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):  # the second finds no client of the first
+        found = report(model.path, capsys, 0)
+        assert found["sink"][0]["state"] == "ok"
+        assert "jack" in found["sink"][0]["text"]
+        outputs = [f["text"] for f in found["output"] if "--sink jack" in f["text"]]
+        assert any(str(jackd.samplerate) in text for text in outputs), found["output"]
+        assert not any("ghostnote" in text for text in outputs)
+
+
+def test_a_port_that_is_taken_is_told(model: ModelFile, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", doctor_module.PORT))
+        (finding,) = report(model.path, capsys, 0)["OSC port"]
+    assert finding["state"] == "note"
+    assert "--port" in finding["todo"]
+
+
+def test_a_model_that_plays_something_else(
+    model: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = dict(model.weights)
+    weights["head1_bias"] = np.roll(weights["head1_bias"], 1) + np.float32(1.0)
+    bad = tmp_path / "bad.onnx"
+    save_model(bad, model.spec, weights, model.provenance, model.proof)
+    found = report(bad, capsys, 1)
+    assert [f["state"] for f in found["proof"]] == ["problem"]
+    assert found["speed"], "one check that fails does not end the others"
+
+
+def test_a_model_that_is_none(
+    model: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"no model")
+    (finding,) = report(bad, capsys, 1)["model"]
+    assert finding["state"] == "problem" and str(bad) in finding["text"]
+    assert "--model" in finding["todo"]
+
+
+def test_packages_that_are_missing_or_in_conflict(
+    model: ModelFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = tmp_path / "site" / "onnxruntime_gpu-1.0.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Name: onnxruntime-gpu\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(other.parent))
+    monkeypatch.setattr(doctor_module, "_PACKAGES", ("numpy", "no-such-package"))
+    found = report(model.path, capsys, 1)
+    assert found["packages"][0]["todo"] == "pip install no-such-package"
+    assert found["onnxruntime"][0]["state"] == "problem"
+    assert "pip uninstall" in found["onnxruntime"][0]["todo"]
+
+
+def test_a_slow_machine_is_told(
+    model: ModelFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor_module, "measure", lambda work, seconds: {"kernel": 12000.0})
+    (finding,) = report(model.path, capsys, 1)["speed"]
+    assert finding["state"] == "problem" and finding["text"].startswith("0.50 x real time")
+
+
+def test_it_needs_no_torch(model: ModelFile) -> None:
+    code = (
+        "import sys; from ghostnote.cli.main import main; "
+        f"main(['doctor', '--model', {str(model.path)!r}]); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
