@@ -77,7 +77,7 @@ class Recorder:
         """
         if self.active and self._worker is not None:
             raise RecordingError(f"{self._worker.file.path} is being recorded; stop it first")
-        if not name.lower().endswith(".wav"):
+        if name.strip() and not name.lower().endswith(".wav"):
             name += ".wav"
         path = resolve_inside(self._root, name)
         first = self._tap.written if first_frame is None else first_frame

@@ -145,6 +145,8 @@ class EngineControl:
         return _info(model)
 
     def _find(self, name: str) -> ModelFile:
+        if not name:
+            raise GhostnoteError("model: the name is empty; /ghost/model/list tells the names")
         return load_model(find_model(name, [self._server.options.models]))
 
     def start_recording(self, path: str, failed: Callable[[str], None]) -> str:
@@ -369,6 +371,7 @@ class Server:
         if own and own.active and last is not None:
             with contextlib.suppress(RecordingError):  # it has just ended by itself
                 own.stop(min(last, self.engine.tap.written))
+                own.wait()
         for recorder in (own, self.recorder):
             if recorder:
                 recorder.close()
