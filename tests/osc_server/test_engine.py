@@ -474,7 +474,7 @@ def run_live(player: Engine, act: Callable[[], None]) -> None:
 def test_a_batch_acts_in_one_hop_live(noisy: Packed) -> None:
     player = engine(noisy, voices=4)
     player.warm_up()
-    records = []
+    records: list[tuple[int, ...]] = []
 
     def act() -> None:
         for k in range(200):

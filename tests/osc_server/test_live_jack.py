@@ -1,0 +1,113 @@
+"""Played from outside into JACK: jackd, oscsend and `ghostnote serve` as separate processes.
+
+What is asserted about time is relative to the hop; the figures are printed (pytest -s), and
+benchmarks/live_latency.py prints them for docs/benchmarks.md.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ghostnote.inference.model_file import find_model, save_model
+from ghostnote.osc_server.options import ServerOptions
+from ghostnote.osc_server.sink import SinkOptions
+from tests.osc_server.latency import HEADER, Measured, Seconds, measure, table
+from tests.osc_server.live import client_of, running, serving, until
+from tests.osc_server.producer import hold_the_gil
+from tests.osc_server.steady_model import SHORT, SPEC, steady_weights
+from tests.parts import JackServer, missing
+
+pytest.importorskip("jack")
+
+HITS = 50
+HOP = 0.001
+SOON = 0.06  # seconds in which a hit must be heard
+
+
+def delays(measured: Measured, times: Seconds) -> Seconds:
+    """Times from each hit to its onset; every hit has one of its own, in order."""
+    found = measured.onsets_after(times, SOON)
+    assert not np.isnan(found).any(), f"{np.isnan(found).sum()} of {len(found)} hits not heard"
+    assert (np.diff(found) > 0).all()
+    return found - times
+
+
+def test_every_hit_is_heard_and_a_bundle_is_heard_at_its_timetag(
+    jackd_realtime: JackServer, tmp_path: Path
+) -> None:
+    """With a model set by hand whose hits begin at once, so that all scatter is the server's."""
+    model = tmp_path / "step.onnx"
+    save_model(model, SPEC, steady_weights(128, 240, SHORT), {"name": "step"}, {})
+    for _ in range(3):
+        measured = measure(["--model", str(model)], HITS, spacing=0.1, floor=0.25)
+        if abs(measured.slip) < HOP / 2:
+            break
+    else:
+        missing("needs a machine on which jackd's dummy driver keeps its time")
+    latency, timing = (delays(measured, times) for times in (measured.datagrams, measured.tags))
+    assert len(measured.onsets) == 2 * HITS  # and nothing else is heard
+    print(
+        "", HEADER, table("datagram to onset", latency), table("timetag to onset", timing), sep="\n"
+    )
+    # A bundle waits for the first hop boundary from its timetag on: one hop, and what the two
+    # maps of time (the server's and this test's) are off by.
+    assert timing.max() - timing.min() < 1.5 * HOP
+    assert abs(np.median(timing) - HOP / 2) < HOP
+    assert latency.min() > 0
+    assert measured.status[5:7] == (0, 0)  # late, dropped
+
+
+def test_the_bundled_model_is_heard_at_every_hit(jackd_realtime: JackServer) -> None:
+    """Real drums: an onset at each of 50 triggers and 50 bundles."""
+    measured = measure(
+        ["--model", str(find_model(None))], HITS, spacing=0.4, floor=0.05, settings=SETTINGS
+    )
+    latency, timing = (delays(measured, times) for times in (measured.datagrams, measured.tags))
+    print(
+        "", HEADER, table("datagram to onset", latency), table("timetag to onset", timing), sep="\n"
+    )
+    assert measured.status[5:7] == (0, 0)  # late, dropped
+
+
+SETTINGS = [("/ghost/voice/1/temperature", 0.9)]
+
+
+def test_no_underrun_while_the_gil_is_held(jackd_realtime: JackServer) -> None:
+    """21 ms are ahead of JACK, far less than a hold, enough for a machine that has other work."""
+    options = ServerOptions(sink=SinkOptions("jack"), ring=1024, port=0, demo=True)
+    with running(options) as server:
+        ring = server.engine.ring
+        until(lambda: ring.consumed > 4800, "sound")
+        underruns, callbacks, frame = ring.underruns, ring.callbacks, server.engine.frame
+        began = time.monotonic()
+        hold_the_gil(10)
+        seconds = time.monotonic() - began
+        assert ring.underruns == underruns == 0
+        assert ring.missing == 0
+        # It did play meanwhile.
+        assert ring.callbacks - callbacks > 0.9 * seconds * 48000 / server.sink.burst_frames
+        assert server.engine.frame - frame > 0.9 * seconds * 24000
+
+
+def test_when_jackd_dies_it_plays_on_to_null_and_says_so(jackd: JackServer, tmp_path: Path) -> None:
+    model, take = tmp_path / "step.onnx", tmp_path / "take.wav"
+    save_model(model, SPEC, steady_weights(128, 240, SHORT), {"name": "step"}, {})
+    arguments = ["--model", str(model), "--sink", "jack", "--record", str(take), "--demo"]
+    with serving(*arguments) as process, client_of(process.port) as client:
+        client.send("/ghost/status")
+        assert client.expect("/ghost/status.reply")[2] == 1
+        jackd.process.terminate()
+        jackd.process.wait(20)
+        until(lambda: "null sink" in process.log, "a word about it")
+        assert "gone away" in process.log
+        frames = soundfile.info(take).frames
+        until(lambda: soundfile.info(take).frames > frames + 48000, "more sound")
+        client.send("/ghost/status")
+        assert client.expect("/ghost/status.reply")[2] == 1
+        assert process.end() == 0
+        assert "Traceback" not in process.log
+    sound, _ = soundfile.read(take)
+    assert np.abs(sound[-48000:]).max() > 0.3
