@@ -114,12 +114,21 @@ def test_packages_that_are_missing_or_in_conflict(
     assert "pip uninstall" in found["onnxruntime"][0]["todo"]
 
 
-def test_a_slow_machine_is_told(
-    model: ModelFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(doctor_module, "measure", lambda work, seconds: {"kernel": 12000.0})
-    (finding,) = report(model.path, capsys, 1)["speed"]
-    assert finding["state"] == "problem" and finding["text"].startswith("0.50 x real time")
+@pytest.mark.parametrize(
+    ("times", "share", "state", "todo"),
+    [
+        (2.0, 1.0, "ok", ""),
+        (1.2, 1.0, "note", "ring"),
+        (0.5, 1.0, "problem", "smaller model"),
+        (0.5, 0.4, "note", "other programs"),
+        (0.5, 0.6, "problem", "smaller model"),  # too slow even with all of the core
+    ],
+)
+def test_the_speed_is_judged(times: float, share: float, state: str, todo: str) -> None:
+    finding = doctor_module.judge_speed(times, share)
+    assert finding.state == state
+    assert todo in finding.todo
+    assert ("meanwhile" in finding.text) == (share < 0.9)
 
 
 def test_it_needs_no_torch(model: ModelFile) -> None:
