@@ -12,8 +12,8 @@ so the other side never sees a frame or record before its content.
   frames, so a reader asks by absolute frame index and is told when it came too late.
 - `RecordRing`: commands in and events out. A batch becomes visible whole or not at all.
 
-Compiled callers that use `cache=True` keep a copy of these functions: after an edit here, delete
-their `__pycache__` (Numba looks only at the caller's own file).
+Compiled callers that use `cache=True` keep a copy of these functions; `cli/compile_cache.py` sees
+to it that an edit here compiles them anew.
 """
 
 from __future__ import annotations
