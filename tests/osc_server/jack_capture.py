@@ -21,6 +21,8 @@ from ghostnote.osc_server.sink_jack import load_jack
 _GET_BUFFER, _PORT, _FRAME_TIME, _CLIENT, _DATA, _CAPACITY, _STAMPS, _CYCLES, _FIRST = range(9)
 _WORDS = 16
 
+AROUND = 10  # cycles on either side that tell the time of one
+
 
 def _process(frames, user):  # type: ignore[no-untyped-def]
     now = monotonic_ns()
@@ -68,15 +70,17 @@ class Capture:
     def seconds_at(self, frames: NDArray[np.int64]) -> NDArray[np.float64]:
         """Monotonic time of frames: of a sample, that at which its place in the cycle comes.
 
-        Callbacks come late and never early, so the earliest of the cycles within half a second
-        on either side tell when a cycle really begins.
+        Callbacks come late and never early, so the earliest of those around tell when a cycle
+        really begins; of those few around only, since JACK's frames may leave the clock: when its
+        dummy driver has not been served in time, it leaves time out.
         """
         cycles = self.cycles
         lag = cycles[:, 1] * 1e-9 - cycles[:, 0] / self.samplerate
         found = []
         for frame in frames:
-            near = np.abs(cycles[:, 0] - frame) < self.samplerate // 2
-            found.append(frame / self.samplerate + np.percentile(lag[near], 5))
+            place = int(np.searchsorted(cycles[:, 0], frame))
+            near = lag[max(0, place - AROUND) : place + AROUND]
+            found.append(frame / self.samplerate + np.percentile(near, 20))
         return np.array(found)
 
     def slip(self) -> float:

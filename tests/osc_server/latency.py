@@ -128,17 +128,13 @@ def measure(
     hits: int,
     spacing: float,
     floor: float,
-    settings: Sequence[tuple[str, float]] = (),
 ) -> Measured:
     """Plays `hits` kicks by oscsend and as many by bundles to a server on the running jackd.
 
-    `arguments` and `settings` (address, value) are for the server, `spacing` in seconds, `floor`
-    as for `find_onsets`.
+    `arguments` are the server's, `spacing` is in seconds, `floor` as for `find_onsets`.
     """
     seconds = 2 * hits * (spacing + 0.1) + 20
     with serving("--sink", "jack", *arguments) as process, client_of(process.port) as client:
-        for address, value in settings:
-            client.send(address, value)
         with capture("ghostnote:out_1", seconds) as kept:
             time.sleep(0.5)
             datagrams = send_kicks(process, hits, spacing)

@@ -30,7 +30,8 @@ SOON = 0.06  # seconds in which a hit must be heard
 def delays(measured: Measured, times: Seconds) -> Seconds:
     """Times from each hit to its onset; every hit has one of its own, in order."""
     found = measured.onsets_after(times, SOON)
-    assert not np.isnan(found).any(), f"{np.isnan(found).sum()} of {len(found)} hits not heard"
+    lost = int(np.isnan(found).sum())
+    assert not lost, f"{lost} of {len(found)} not heard; slip {measured.slip}, {measured.log}"
     assert (np.diff(found) > 0).all()
     return found - times
 
@@ -62,17 +63,12 @@ def test_every_hit_is_heard_and_a_bundle_is_heard_at_its_timetag(
 
 def test_the_bundled_model_is_heard_at_every_hit(jackd_realtime: JackServer) -> None:
     """Real drums: an onset at each of 50 triggers and 50 bundles."""
-    measured = measure(
-        ["--model", str(find_model(None))], HITS, spacing=0.4, floor=0.05, settings=SETTINGS
-    )
+    measured = measure(["--model", str(find_model(None))], HITS, spacing=0.4, floor=0.05)
     latency, timing = (delays(measured, times) for times in (measured.datagrams, measured.tags))
     print(
         "", HEADER, table("datagram to onset", latency), table("timetag to onset", timing), sep="\n"
     )
     assert measured.status[5:7] == (0, 0)  # late, dropped
-
-
-SETTINGS = [("/ghost/voice/1/temperature", 0.9)]
 
 
 def test_no_underrun_while_the_gil_is_held(jackd_realtime: JackServer) -> None:
