@@ -44,9 +44,14 @@ def main(hits: int = 50) -> None:
 
 
 def _measured(name: str, arguments: Sequence[str], hits: int, spacing: float, floor: float) -> str:
-    with jack_server(realtime=True) as server:
-        os.environ["JACK_DEFAULT_SERVER"] = server.name
-        measured = measure(arguments, hits, spacing, floor)
+    for _ in range(5):
+        with jack_server(realtime=True) as server:
+            os.environ["JACK_DEFAULT_SERVER"] = server.name
+            measured = measure(arguments, hits, spacing, floor)
+        # A dummy driver that was not served in time leaves time out, and with it what was scheduled.
+        if abs(measured.slip) < 5e-4:
+            break
+        print(f"(measured again: JACK's clock slipped by {measured.slip * 1e3:.1f} ms)")
     latency = measured.onsets_after(measured.datagrams, 0.06) - measured.datagrams
     timing = measured.onsets_after(measured.tags, 0.06) - measured.tags
     print(table(f"{name}: datagram to onset", latency))
