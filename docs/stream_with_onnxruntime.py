@@ -29,7 +29,7 @@ def uniforms(seed, count, stream=0, mask=2**32 - 1):
         key = (seed + turn * 0x9E3779B9) & mask, ((seed >> 32) + turn * 0xBB67AE85) & mask
         p, q = a * 0xD2511F53, c * 0xCD9E8D57
         a, b, c, d = (q >> 32) ^ b ^ key[0], q & mask, (p >> 32) ^ d ^ key[1], p & mask
-    return (a >> 8).astype(np.float32) / np.float32(2**24)
+    return np.maximum((a >> 8).astype(np.float32), 0.5) / np.float32(2**24)
 
 
 def play(random, forced, ages):

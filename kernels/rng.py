@@ -14,6 +14,7 @@ MASK = np.uint64(0xFFFFFFFF)
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 SHIFT = np.uint64(32)
+HALF = np.float32(0.5)
 UNIT = np.float32(1.0 / 16777216.0)
 
 
@@ -31,10 +32,14 @@ def philox(
 
 @nb.njit(cache=True, nogil=True)
 def uniform(seed: int, stream: int, index: int) -> np.float32:
-    """Return the uniform number in [0, 1) of a sample: the top 24 bits of word 0, over 2^24."""
+    """Return the uniform number in (0, 1) of a sample: the top 24 bits of word 0, over 2^24.
+
+    Bits of zero count as a half: a uniform of exactly 0 would draw the first level that has any
+    weight at all, a full-scale click every twelve minutes at 24 kHz.
+    """
     i, s, k = np.uint64(index), np.uint64(stream), np.uint64(seed)
     word = philox(i & MASK, i >> SHIFT, s & MASK, s >> SHIFT, k & MASK, k >> SHIFT)[0]
-    return np.float32(word >> np.uint64(8)) * UNIT
+    return max(np.float32(word >> np.uint64(8)), HALF) * UNIT
 
 
 @nb.njit(cache=True, nogil=True)
