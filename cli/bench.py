@@ -45,7 +45,7 @@ QUIET = 0.97
 def bench(
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Bundled model or .onnx file; may be repeated. [default: kit]"),
+        typer.Option(help="Bundled model or .onnx file; may be repeated.", show_default="kit"),
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.05, help="Seconds to measure each of them for.")

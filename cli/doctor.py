@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 def doctor(
     model: Annotated[
-        str | None, typer.Option(help="Bundled model or .onnx file to try. [default: kit]")
+        str | None, typer.Option(help="Bundled model or .onnx file to try.", show_default="kit")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
 ) -> int:

@@ -21,7 +21,7 @@ from ghostnote.training.evaluate import evaluate as measure
 def evaluate(
     corpus: Annotated[Path, typer.Option(help="Drum corpus: grooves/, kits/, one-shots.")],
     model: Annotated[
-        str | None, typer.Option(help="Bundled model or .onnx file. [default: kit]")
+        str | None, typer.Option(help="Bundled model or .onnx file.", show_default="kit")
     ] = None,
     split: Annotated[
         str, typer.Option(help="Which of the corpus's grooves: train, validation or test.")

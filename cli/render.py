@@ -33,7 +33,7 @@ from ghostnote.kernels.spec import DEFAULT_TEMPERATURE, ModelSpec
 def render(
     context: typer.Context,
     model: Annotated[
-        str | None, typer.Option(help="Bundled model or .onnx file. [default: kit]")
+        str | None, typer.Option(help="Bundled model or .onnx file.", show_default="kit")
     ] = None,
     kit: Annotated[
         str | None,
@@ -44,7 +44,7 @@ def render(
     bars: Annotated[int, typer.Option(help="Length of a loop, in bars of four beats.")] = 4,
     bpm: Annotated[
         float | None,
-        typer.Option(help="Beats a minute. [default: of the groove or pattern, else 120]"),
+        typer.Option(help="Beats a minute.", show_default="of the groove or pattern, else 120"),
     ] = None,
     count: Annotated[int, typer.Option(help="Number of loops.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the first loop; the next ones count up.")] = 1,
@@ -54,7 +54,7 @@ def render(
         typer.Option(help=f"Pattern file to play, or one of {', '.join(BUILT_IN)}."),
     ] = None,
     samplerate: Annotated[
-        int | None, typer.Option(help="Of the files, in Hz. [default: the model's]")
+        int | None, typer.Option(help="Of the files, in Hz.", show_default="the model's")
     ] = None,
     temperature: Annotated[
         float, typer.Option(help="Below 1 tamer, above 1 wilder; 0.01 to 10.")
@@ -63,7 +63,7 @@ def render(
         int, typer.Option("--top-k", help="Draw among the k likeliest levels only; 0: all.")
     ] = 0,
     streams: Annotated[
-        int | None, typer.Option(help="Loops made at once. [default: one per core]")
+        int | None, typer.Option(help="Loops made at once.", show_default="one per core")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the WAV files and manifest.json.")

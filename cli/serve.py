@@ -14,7 +14,7 @@ from ghostnote.osc_server.sink import SinkError, SinkOptions
 
 def serve(
     model: Annotated[
-        str | None, typer.Option(help="Bundled model or .onnx file. [default: kit]")
+        str | None, typer.Option(help="Bundled model or .onnx file.", show_default="kit")
     ] = None,
     sink: Annotated[str, typer.Option(help="auto, jack, portaudio, null or file:PATH.")] = "auto",
     device: Annotated[
@@ -73,7 +73,9 @@ def serve(
         recordings,
         demo,
     )
-    typer.echo("Starting; the first start compiles the kernels, which takes a minute.", err=True)
+    typer.echo(
+        "Starting (the first time the kernels are compiled: half a minute or more)", err=True
+    )
     run_server(options, _tell)
 
 
