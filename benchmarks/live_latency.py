@@ -44,24 +44,20 @@ def main(hits: int = 50) -> None:
 
 
 def _measured(name: str, arguments: Sequence[str], hits: int, spacing: float, floor: float) -> str:
-    for _ in range(5):
-        with jack_server(realtime=True) as server:
-            os.environ["JACK_DEFAULT_SERVER"] = server.name
-            measured = measure(arguments, hits, spacing, floor)
-        # A dummy driver that was not served in time leaves time out, and with it what was scheduled.
-        if abs(measured.slip) < 5e-4:
-            break
-        print(f"(measured again: JACK's clock slipped by {measured.slip * 1e3:.1f} ms)")
+    with jack_server(realtime=True) as server:
+        os.environ["JACK_DEFAULT_SERVER"] = server.name
+        measured = measure(arguments, hits, spacing, floor)
     latency = measured.onsets_after(measured.datagrams, 0.06) - measured.datagrams
     timing = measured.onsets_after(measured.tags, 0.06) - measured.tags
     print(table(f"{name}: datagram to onset", latency))
     print(table(f"{name}: timetag to onset", timing))
+    # Time that the dummy driver leaves out delays what is scheduled, whoever plays it.
+    print(table(f"{name}: the same while JACK kept its time", timing[measured.steady]))
     heard = int(np.isfinite(np.concatenate([latency, timing])).sum())
     status = dict(zip(("xruns", "late", "dropped"), measured.status[4:7], strict=True))
     return (
         f"{name}: of {2 * hits} hits {heard} heard; "
-        f"{status}; latency told by the server {measured.status[9]:.1f} ms; JACK's frames left the "
-        f"clock by {measured.slip * 1e6:.0f} us"
+        f"{status}; latency told by the server {measured.status[9]:.1f} ms"
     )
 
 

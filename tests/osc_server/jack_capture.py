@@ -83,11 +83,13 @@ class Capture:
             found.append(frame / self.samplerate + np.percentile(near, 20))
         return np.array(found)
 
-    def slip(self) -> float:
-        """By how many seconds JACK's frames left the clock during the capture."""
+    def wander(self, since: NDArray[np.float64], until: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how many seconds JACK's frames left the clock within each of these spans of time."""
         cycles = self.cycles
-        ends = self.seconds_at(cycles[[0, -1], 0])
-        return float(np.diff(ends)[0] - np.diff(cycles[[0, -1], 0])[0] / self.samplerate)
+        lag = self.seconds_at(cycles[:, 0]) - cycles[:, 0] / self.samplerate
+        times = cycles[:, 1] * 1e-9
+        spans = [lag[(times >= a) & (times <= b)] for a, b in zip(since, until, strict=True)]
+        return np.array([np.ptp(span) if len(span) else np.inf for span in spans])
 
 
 @contextmanager

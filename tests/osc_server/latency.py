@@ -29,20 +29,24 @@ Seconds = NDArray[np.float64]
 
 KICK = "/ghost/voice/1/trig/kick"
 AHEAD = 0.3  # seconds that a bundle is sent before its timetag
+STEADY = 2e-4  # seconds
+SETTLING = 1.5  # seconds after which the server's clock has found JACK's again
 
 
 @dataclass(frozen=True)
 class Measured:
     """Times in seconds of the monotonic clock, in the order of the hits; onsets sorted.
 
-    `slip` is by how much JACK's own frames left the clock meanwhile; `status` the arguments of
-    /ghost/status.reply at the end.
+    `steady` tells of each tag whether JACK's own frames kept to the clock from a while before the
+    bundle's sending on: a dummy driver that is not served in time leaves time out, and with it
+    what is scheduled.
+    `status` are the arguments of /ghost/status.reply at the end.
     """
 
     datagrams: Seconds
     tags: Seconds
     onsets: Seconds
-    slip: float
+    steady: NDArray[np.bool_]
     status: tuple[object, ...]
     log: str
 
@@ -142,7 +146,8 @@ def measure(
         client.send("/ghost/status")
         status = client.expect("/ghost/status.reply")
         return Measured(
-            np.array(datagrams), np.array(tags), _onset_times(kept, floor), kept.slip(),
+            np.array(datagrams), np.array(tags), _onset_times(kept, floor),
+            kept.wander(np.array(tags) - AHEAD - SETTLING, np.array(tags) + 0.1) < STEADY,
             status[1:], process.log,
         )  # fmt: skip
 

@@ -31,9 +31,15 @@ def delays(measured: Measured, times: Seconds) -> Seconds:
     """Times from each hit to its onset; every hit has one of its own, in order."""
     found = measured.onsets_after(times, SOON)
     lost = int(np.isnan(found).sum())
-    assert not lost, f"{lost} of {len(found)} not heard; slip {measured.slip}, {measured.log}"
+    assert not lost, f"{lost} of {len(found)} not heard; {measured.log}"
     assert (np.diff(found) > 0).all()
     return found - times
+
+
+def show(latency: Seconds, timing: Seconds) -> None:
+    """Prints both distributions."""
+    rows = table("datagram to onset", latency), table("timetag to onset", timing)
+    print("", HEADER, *rows, sep="\n")
 
 
 def test_every_hit_is_heard_and_a_bundle_is_heard_at_its_timetag(
@@ -42,21 +48,18 @@ def test_every_hit_is_heard_and_a_bundle_is_heard_at_its_timetag(
     """With a model set by hand whose hits begin at once, so that all scatter is the server's."""
     model = tmp_path / "step.onnx"
     save_model(model, SPEC, steady_weights(128, 240, SHORT), {"name": "step"}, {})
-    for _ in range(3):
-        measured = measure(["--model", str(model)], HITS, spacing=0.1, floor=0.25)
-        if abs(measured.slip) < HOP / 2:
-            break
-    else:
-        missing("needs a machine on which jackd's dummy driver keeps its time")
+    arguments = ["--model", str(model), "--ring", "1024"]  # see the test of the GIL
+    measured = measure(arguments, HITS, spacing=0.1, floor=0.25)
     latency, timing = (delays(measured, times) for times in (measured.datagrams, measured.tags))
     assert len(measured.onsets) == 2 * HITS  # and nothing else is heard
-    print(
-        "", HEADER, table("datagram to onset", latency), table("timetag to onset", timing), sep="\n"
-    )
+    steady = timing[measured.steady]
+    show(latency, steady)
+    if len(steady) < HITS // 4:
+        missing("needs a machine on which jackd's dummy driver keeps its time")
     # A bundle waits for the first hop boundary from its timetag on: one hop, and what the two
     # maps of time (the server's and this test's) are off by.
-    assert timing.max() - timing.min() < 1.5 * HOP
-    assert abs(np.median(timing) - HOP / 2) < HOP
+    assert steady.max() - steady.min() < 1.5 * HOP
+    assert abs(np.median(steady) - HOP / 2) < HOP
     assert latency.min() > 0
     assert measured.status[5:7] == (0, 0)  # late, dropped
 
