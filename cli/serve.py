@@ -25,7 +25,7 @@ def serve(
     ] = None,
     blocksize: Annotated[int, typer.Option(help="Frames per device block; 0: its own.")] = 0,
     ring: Annotated[
-        int, typer.Option(help="Frames kept ahead of the device (latency); 0: the least.")
+        int, typer.Option(help="Frames kept ahead of the device (latency); 0: safe.")
     ] = 0,
     voices: Annotated[int, typer.Option(help="Voices, 1 to 64.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the voices.")] = 0,

@@ -21,7 +21,7 @@ class ServerOptions:
         Bundled name or path; None is the bundled default.
     sink : SinkOptions
     ring : int
-        Frames kept ahead of the device; 0 takes the least that the sink can do with.
+        Frames kept ahead of the device; 0 takes what the sink needs and half a block more.
     voices : int
     seed : int
     bind, port : str, int

@@ -233,9 +233,9 @@ class Server:
             least = 8192
         if options.ring and options.ring < least:
             log.warning("--ring %d is too small for this sink: %d is used", options.ring, least)
-        return EngineOptions(
-            self.sink.samplerate, options.voices, options.seed, max(options.ring, least)
-        )
+        # Half a block more than the least lets a machine that is busy elsewhere come back in time.
+        ring = max(options.ring, least) if options.ring else least + self.sink.burst_frames // 2
+        return EngineOptions(self.sink.samplerate, options.voices, options.seed, ring)
 
     def _make_clock(self) -> AudioClock | OfflineClock:
         rate = self.model.spec.samplerate
