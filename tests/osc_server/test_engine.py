@@ -19,7 +19,7 @@ from ghostnote.kernels.weights import random_weights
 from ghostnote.osc_server.commands import FRAME_NOW, MAX_STEPS, Command, Op
 from ghostnote.osc_server.engine import MAX_VOICES, QUEUE, Engine, EngineOptions
 from ghostnote.osc_server.ring import DRAINING, IDLE, RUNNING, STATE, ring_read
-from tests.osc_server.live import NOISY
+from tests.osc_server.live import NOISY, until
 from tests.osc_server.steady_model import SHORT, steady_model, value
 
 Frames = NDArray[np.float32]
@@ -478,7 +478,8 @@ def test_a_batch_acts_in_one_hop_live(noisy: Packed) -> None:
 
     def act() -> None:
         for k in range(200):
-            assert player.submit([Command(Op.TOPK, voice % 4, k) for voice in range(30)])
+            batch = [Command(Op.TOPK, voice % 4, k) for voice in range(30)]
+            until(lambda batch=batch: player.submit(batch), "room for a batch")  # type: ignore[misc]
             time.sleep(0.0005)
         deadline = time.monotonic() + 20
         while len(records) < 6000 and time.monotonic() < deadline:
