@@ -1,19 +1,18 @@
 """`ghostnote data prepare`: drums become training material."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from ghostnote.training.dataset import SPLITS, Dataset
-from ghostnote.training.prepare import GrooveOptions, Progress, prepare_grooves
+from ghostnote.training.prepare import GrooveOptions, prepare_grooves
 from ghostnote.training.recordings import prepare_recordings
+
+from .progress import progress_bar
 
 FILES_PER_REASON = 5
 _OF_CORPUS = ("kits", "groove_minutes", "drill_minutes", "validation_minutes", "seed")
@@ -71,7 +70,7 @@ def prepare(
     hop = max(1, round(samplerate / 1000)) if hop is None else hop
     if recordings is not None:
         _refuse(context, "corpus", _OF_CORPUS)
-        with _bar() as progress:
+        with progress_bar() as progress:
             dataset = prepare_recordings(
                 recordings, out, samplerate, hop, licence, author or [], progress
             )
@@ -92,7 +91,7 @@ def prepare(
             validation_minutes,
             seed,
         )
-        with _bar() as progress:
+        with progress_bar() as progress:
             dataset = prepare_grooves(corpus, out, options, progress)
     for line in [*skipped(dataset.skipped), *summary(dataset)]:
         print(line)
@@ -131,21 +130,3 @@ def _refuse(context: typer.Context, form: str, names: Sequence[str]) -> None:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"--{name.replace('_', '-')} goes with --{form} only")
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        yield tell

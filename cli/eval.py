@@ -1,21 +1,19 @@
 """`ghostnote eval`: how well a model plays what it is asked for."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from ghostnote.inference.model_file import find_model, load_model
 from ghostnote.training import scoreboard
-from ghostnote.training.evaluate import EvalOptions, Progress
+from ghostnote.training.evaluate import EvalOptions
 from ghostnote.training.evaluate import evaluate as measure
+
+from .progress import progress_bar
 
 
 def evaluate(
@@ -70,7 +68,7 @@ def evaluate(
     options = EvalOptions(
         split, kits, grooves, seconds, bits_seconds, temperature, top_k, seed, threads
     )
-    with _bar() as progress:
+    with progress_bar() as progress:
         result = measure(loaded, corpus, options, progress)
         if pictures is not None:
             # matplotlib is slow to load and needed for nothing else.
@@ -98,20 +96,3 @@ def _show(tables: tuple[scoreboard.Table, ...]) -> None:
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        yield tell
