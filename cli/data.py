@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ghostnote.training.dataset import SPLITS, Dataset
 from ghostnote.training.prepare import GrooveOptions, prepare_grooves

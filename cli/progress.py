@@ -1,5 +1,6 @@
 """A progress bar for commands whose work tells (what, done, total)."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Shows a bar on stderr while the body runs, if that is a terminal; yields what moves it."""
+    """Shows a bar on stderr while the body runs, if that is a terminal; yields what moves it.
+
+    Ctrl-C raises KeyboardInterrupt at the next move; a second one at once. Raised just anywhere it
+    may fall into a destructor, where Python drops it and the work goes on. Main thread only.
+    """
+    interrupted = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -23,6 +36,12 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         task = bar.add_task("starting", total=None)
 
         def tell(what: str, done: int, total: int) -> None:
+            if interrupted:
+                raise KeyboardInterrupt
             bar.update(task, description=what, completed=done, total=total)
 
-        yield tell
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield tell
+        finally:
+            signal.signal(signal.SIGINT, before)
