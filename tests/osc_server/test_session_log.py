@@ -92,7 +92,7 @@ def test_a_live_session_replays_to_the_same_bits(session: Path, tmp_path: Path) 
     out = tmp_path / "again.wav"
     frames = replay(session / "session.log", out, [session / "models"], seconds.append)
     live, again = sound(session / "live.wav"), sound(out)
-    assert frames == len(again) > 1.2 * 44100
+    assert frames == len(again) > 44100  # `play` sleeps for 1.08 s in all
     assert live.std() > 0.05
     np.testing.assert_array_equal(again, live)
     assert seconds == sorted(seconds)
