@@ -11,7 +11,6 @@ import contextlib
 import gc
 import logging
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -133,7 +132,7 @@ class EngineControl:
         """Let one voice or all cross over to a model."""
         server = self._server
         model = self._find(name)
-        packed = pack(model.spec, model.weights)
+        packed = pack(model.spec, model.weights, server.options.precision)
         for number in range(self.voices) if voice is None else (voice,):
 
             def note(slot: int, number: int = number) -> None:
@@ -177,7 +176,7 @@ class EngineControl:
 
     def quit(self) -> None:
         """Ask the server to end."""
-        self._server.quitting.set()
+        self._server.quitting = True
 
 
 class Server:
@@ -185,7 +184,9 @@ class Server:
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
-        self.quitting = threading.Event()
+        # A plain word, which any thread may set, and a signal handler too: an event has a lock, which
+        # the main thread may hold just when the signal comes.
+        self.quitting = False
         self.load = _Load()
         self.starving = False
         self._underruns = 0
@@ -196,7 +197,7 @@ class Server:
         self.session_log: SessionLog | None = None
 
         self.model = load_model(find_model(options.model))
-        packed = pack(self.model.spec, self.model.weights)
+        packed = pack(self.model.spec, self.model.weights, options.precision)
         self.playing = [self.model] * options.voices
         self.sink, self.sink_reason = _open_sink(options)
         with contextlib.ExitStack() as opened:
@@ -217,6 +218,7 @@ class Server:
                     self.sink.samplerate,
                     options.voices,
                     options.seed,
+                    options.precision,
                 )
                 self.session_log = SessionLog(options.log, header)
             opened.pop_all()
@@ -283,10 +285,11 @@ class Server:
 
     def run(self) -> None:
         """Keep house until quit, a signal, the end of `seconds` or the loss of the sink."""
-        while not self.quitting.wait(TICK_SECONDS):
+        while not self.quitting:
             self.tick()
             if self._finished():
                 break
+            time.sleep(TICK_SECONDS)
 
     def _finished(self) -> bool:
         last = self._last_frame()
@@ -340,7 +343,7 @@ class Server:
             return
         if not self.sink.realtime:
             log.error("%s", failure)
-            self.quitting.set()
+            self.quitting = True
             return
         log.error("%s; playing on to the null sink", failure)
         self.sink.close()
@@ -393,14 +396,14 @@ def serve(options: ServerOptions, ready: Callable[[Server], None] | None = None)
     """
     with fine_sleep(), Server(options) as server:
         server.start()
-        with _ended_by_signals(server.quitting):
+        with _ended_by_signals(server):
             if ready:
                 ready(server)
             server.run()
 
 
 @contextlib.contextmanager
-def _ended_by_signals(quitting: threading.Event) -> Iterator[None]:
+def _ended_by_signals(server: Server) -> Iterator[None]:
     """Let the first SIGINT or SIGTERM ask for a clean end; another does what it usually does."""
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -410,7 +413,7 @@ def _ended_by_signals(quitting: threading.Event) -> Iterator[None]:
 
     def end(number: int, _: FrameType | None) -> None:
         log.info("ended by %s", signal.Signals(number).name)
-        quitting.set()
+        server.quitting = True
         restore()
 
     for number in usual:
