@@ -1,89 +1,178 @@
-"""`ghostnote bench`: samples per second, beside onnxruntime and beside what the machine allows."""
+"""`ghostnote bench`: samples per second, beside other engines and beside what the machine allows."""
 
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ghostnote.inference.graph import past_rows
-from ghostnote.inference.model_file import ModelFile, find_model, load_model
-from ghostnote.inference.onnx_stream import OnnxStream
+from ghostnote.inference.model_file import (
+    ModelFile,
+    bundled_models,
+    find_model,
+    load_model,
+)
 from ghostnote.inference.proof import check_proof
 from ghostnote.kernels.bench import (
     BANDWIDTH_SIZES,
     bound,
-    bytes_per_sample,
+    bytes_read,
+    dot_peak,
+    dot_product,
     fma_peak,
     kernel_work,
     measure,
     read_bandwidth,
+    weight_bytes,
 )
+from ghostnote.kernels.configs import CONFIGS
+from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
+from ghostnote.kernels.parity import check_lanes, check_outputs
+from ghostnote.kernels.products import PRECISIONS
+from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.weights import Weights, random_weights
 
+from . import rivals
 from .machine import cpu_name, jit_target
+from .progress import progress_bar
 
-# The name of each backend's engine in `check_proof`.
-BACKENDS = {"cpu": "numba", "onnx": "onnx"}
+BACKENDS = ("cpu", "onnx", "torch", "inductor")
 
-CALL_SIZES = (1, 64, 512)
+PROVED = {"cpu": "numba", "onnx": "onnx"}
+"""The name in `check_proof` of each backend that can replay a model file's proof."""
+
+CALL_SIZES = (1, 64)
 """Samples that onnxruntime is asked for at a time."""
 
-CALL_SIZE = 64
-"""Of these, the one that the ratio is told against."""
-
 QUIET = 0.97
-"""Share of the core that the measuring must have had for its figures to be worth telling."""
+"""Share of its cores that the measuring must have had for its figures to be worth telling."""
+
+Key = tuple[str, str, int, int, int]
+"""Of a row: backend, precision, streams, threads, samples a call (0: any)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is measured: a configuration with random weights, or a model file."""
+
+    name: str
+    spec: ModelSpec
+    weights: Weights
+    file: ModelFile | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for."""
+
+    backends: list[str]
+    precisions: list[str]
+    streams: list[int]
+    threads: list[int]
+    seconds: float
+
+
+@dataclass
+class Watch:
+    """How much of its cores the measured work had: others may have taken a part."""
+
+    had: float = 0.0
+    wanted: float = 0.0
+    bandwidths: dict[int, float] = field(default_factory=dict)
+
+    def over(self, work: Callable[[], int], threads: int = 1) -> Callable[[], int]:
+        """Return the work, watched."""
+
+        def run() -> int:
+            began, busy = time.perf_counter(), time.process_time()
+            amount = work()
+            self.had += time.process_time() - busy
+            self.wanted += threads * (time.perf_counter() - began)
+            return amount
+
+        return run
+
+    def bandwidth(self, size: int) -> float:
+        """Return the read bandwidth at a size in bytes, measured once in a run."""
+        if size not in self.bandwidths:
+            self.bandwidths[size] = read_bandwidth(size)
+        return self.bandwidths[size]
 
 
 def bench(
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Of {', '.join(CONFIGS)} and the bundled models, with commas; or all.",
+            show_default="kit, if no --model is given",
+        ),
+    ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Bundled model or .onnx file; may be repeated.", show_default="kit"),
+        typer.Option(help="Bundled model or .onnx file; may be repeated.", show_default=False),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of fp32, bf16 and int8, with commas: how the kernel holds weights.")
+    ] = "fp32,bf16,int8",
+    streams: Annotated[
+        str, typer.Option(help="Streams that the kernel plays at a time, with commas, 1 to 1024.")
+    ] = "1",
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help="Measure several streams on so many threads too, besides on one."
+        ),
+    ] = 1,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="Of cpu (our kernel), onnx (onnxruntime), torch (eager) and inductor (torch's "
+            "AOTInductor, which compiles for minutes, once), with commas."
+        ),
+    ] = "cpu,onnx",
     seconds: Annotated[
         float, typer.Option(min=0.05, help="Seconds to measure each of them for.")
-    ] = 2.0,
-    backend: Annotated[
-        str, typer.Option(help="Of cpu (our kernel) and onnx (onnxruntime), with commas.")
-    ] = "cpu,onnx",
-    streams: Annotated[
-        str, typer.Option(help="Streams played at a time, numbers with commas, 1 to 64.")
-    ] = "1",
+    ] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
 ) -> None:
-    """Measures a model's speed on one core of this machine; let nothing else run meanwhile.
+    """Measures samples a second on this machine; let nothing else run meanwhile.
 
-    A model is first checked on every backend against its proof, which the float64 reference
-    made: what plays something else gets no figure, and the exit status is 1.
+    Configurations are networks of the literature with random weights. Everything is first checked
+    against the float64 reference, a model file against its proof too: what plays something else
+    gets no figure, and the exit status is 1. Streams are summed; other engines play one.
 
-    Example: ghostnote bench --streams 1,4 --json
+    Example: ghostnote bench --config NV-M,kit --streams 1,16 --threads 2 --json
     """
-    backends = _words("--backend", backend, list(BACKENDS))
-    counts = _counts(streams)
-    names: list[str | None] = [*model] if model else [None]
-    loaded = [load_model(find_model(name)) for name in names]
-    for one in loaded:
-        check_proof(one, [BACKENDS[name] for name in backends])
-    began, busy = time.perf_counter(), time.thread_time()
-    machine = _machine()
-    results = [
-        row
-        for one in loaded
-        for count in counts
-        for row in _results(one, backends, count, seconds, machine["fma_gmac_per_s"])
-    ]
-    machine["core_share"] = (time.thread_time() - busy) / (time.perf_counter() - began)
+    wanted = Wanted(
+        _present(_words("--backend", backend, BACKENDS)),
+        _words("--precision", precision, PRECISIONS),
+        _counts(streams),
+        sorted({1, threads}),
+        seconds,
+    )
+    networks = _networks(config, model or [])
+    if "inductor" in wanted.backends:
+        rivals.compile_all([(one.spec, one.weights) for one in networks])
+    watch = Watch()
+    results = []
+    with progress_bar() as progress:
+        progress("machine", 0, len(networks))
+        machine = _machine()
+        for done, one in enumerate(networks):
+            progress(one.name, done, len(networks))
+            results += _results(one, wanted, machine, watch)
+    machine["core_share"] = watch.had / watch.wanted if watch.wanted else 1.0
     report = {"machine": machine, "results": results}
     if machine["core_share"] < QUIET:
         print(
-            f"ghostnote bench: other programs took {1 - machine['core_share']:.0%} of the core; "
+            f"ghostnote bench: other programs took {1 - machine['core_share']:.0%} of the time; "
             "end them and measure again, these figures are too low",
             file=sys.stderr,
         )
@@ -93,7 +182,7 @@ def bench(
         _show(report)
 
 
-def _words(option: str, text: str, known: list[str]) -> list[str]:
+def _words(option: str, text: str, known: Sequence[str]) -> list[str]:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if word not in known:
@@ -106,9 +195,36 @@ def _counts(text: str) -> list[int]:
         counts = [int(word) for word in text.split(",")]
     except ValueError:
         counts = [0]
-    if not all(1 <= count <= 64 for count in counts):
-        raise typer.BadParameter(f"--streams: expected numbers from 1 to 64, found {text!r}")
-    return counts
+    if not all(1 <= count <= 1024 for count in counts):
+        raise typer.BadParameter(f"--streams: expected numbers from 1 to 1024, found {text!r}")
+    return list(dict.fromkeys(counts))
+
+
+def _present(backends: list[str]) -> list[str]:
+    """Returns the backends that can run here; of each other one a line says what it lacks."""
+    lacking = {name: rivals.missing(name) for name in backends}
+    for name, what in lacking.items():
+        if what:
+            print(f"ghostnote bench: without {name}: {what}", file=sys.stderr)
+    return [name for name in backends if not lacking[name]]
+
+
+def _networks(config: str | None, models: list[str]) -> list[Network]:
+    names = (
+        [] if config is None else _words("--config", config, ["all", *CONFIGS, *bundled_models()])
+    )
+    if "all" in names:
+        names = [*CONFIGS, *bundled_models()]
+    chosen = [
+        Network(name, CONFIGS[name], random_weights(CONFIGS[name]))
+        for name in names
+        if name in CONFIGS
+    ]
+    paths: list[str | None] = [*(name for name in names if name not in CONFIGS), *models]
+    for path in paths or [None] * (not chosen):
+        found = load_model(find_model(path))
+        chosen.append(Network(found.name, found.spec, found.weights, found))
+    return chosen
 
 
 def _machine() -> dict[str, Any]:
@@ -118,6 +234,8 @@ def _machine() -> dict[str, Any]:
         "jit": jit,
         "vectors": vectors,
         "fma_gmac_per_s": fma_peak(),
+        "int8_gmac_per_s": dot_peak(),
+        "int8_instruction": dot_product(),
         "bandwidth_gb_per_s": {
             name: read_bandwidth(size) for name, size in BANDWIDTH_SIZES.items()
         },
@@ -125,107 +243,140 @@ def _machine() -> dict[str, Any]:
 
 
 def _results(
-    model: ModelFile, backends: list[str], streams: int, seconds: float, gmac_per_s: float
+    one: Network, wanted: Wanted, machine: Mapping[str, Any], watch: Watch
 ) -> list[dict[str, Any]]:
-    """Measures one model with so many streams on each backend, in turns."""
-    spec = model.spec
-    work: dict[tuple[str, int], Callable[[], int]] = {}
-    if "cpu" in backends:
-        work["cpu", 0] = kernel_work(pack(spec, model.weights), streams)
-    if "onnx" in backends:
-        for size in CALL_SIZES:
-            work["onnx", size] = _onnx_work(model, streams, size)
-    rates = measure(work, seconds)
-    bandwidth = read_bandwidth(bytes_per_sample(spec))
-    most = bound(spec, gmac_per_s, bandwidth)
-    rival = rates.get(("onnx", CALL_SIZE))
-    rows = []
-    for (backend, size), rate in rates.items():
-        row = {
-            "config": model.name,
-            "backend": backend,
-            "precision": "fp32",
-            "streams": streams,
-            "threads": 1,
-            "samples_per_s": rate,
-            "realtime_16k": rate / 16000,
-            "realtime": rate / spec.samplerate,
-            "mac_per_sample": spec.macs_per_sample,
-            "bytes_per_sample": bytes_per_sample(spec),
-            "bandwidth_gb_per_s": bandwidth,
-            "fraction_of_bound": rate / most,
-            "ratio_onnxruntime": rate / rival if rival else None,
-            "parity": "ok",
-            "model_sha256": model.sha256,
-        }
-        if size:
-            row["samples_per_call"] = size
-        rows.append(row)
-    return rows
+    """Checks one network on every backend, then measures them all in turns."""
+    work: dict[Key, Callable[[], int]] = {}
+    if one.file:
+        check_proof(one.file, [PROVED[name] for name in wanted.backends if name in PROVED])
+    if "cpu" in wanted.backends:
+        work |= _kernel(one, wanted, watch)
+    work |= _rivals(one, wanted, watch)
+    rates = measure(work, wanted.seconds)
+    return [_row(one, key, rates, machine, watch) for key in work]
 
 
-def _onnx_work(model: ModelFile, streams: int, size: int) -> Callable[[], int]:
-    """Returns a function that makes onnxruntime play a piece of every stream, `size` at a time.
+def _kernel(one: Network, wanted: Wanted, watch: Watch) -> dict[Key, Callable[[], int]]:
+    work: dict[Key, Callable[[], int]] = {}
+    for precision in wanted.precisions:
+        packed = pack(one.spec, one.weights, precision)
+        try:
+            check_outputs(packed, one.weights)
+            for streams in wanted.streams:
+                check_lanes(packed, streams)
+        except GhostnoteError as error:
+            raise GhostnoteError(f"{one.name}: {error}") from None
+        for streams in wanted.streams:
+            for threads in sorted({min(threads, streams) for threads in wanted.threads}):
+                run = kernel_work(packed, streams, threads)
+                work["cpu", precision, streams, threads, 0] = watch.over(run, threads)
+    return work
 
-    The inputs stay what they are but for the state, so that little but onnxruntime is measured.
-    """
-    spec = model.spec
-    session = OnnxStream(model.path, spec).session
-    calls = max(1, CALL_SIZE // size)
-    hops = (size - 1) // spec.hop + 1
-    common: dict[str, Any] = {
-        "uniforms": np.random.default_rng(1).random(size, np.float32),
-        "forced": np.full(size, -1, np.int64),
-        "temperature": np.array(1.0, np.float32),
-        "top_k": np.array(0, np.int64),
+
+def _rivals(one: Network, wanted: Wanted, watch: Watch) -> dict[Key, Callable[[], int]]:
+    others = [name for name in wanted.backends if name != "cpu"]
+    if not others:
+        return {}
+    start = rivals.Start.of(one.spec, one.weights)
+    expected = start.expected(rivals.checked_levels(one.spec))
+    work: dict[Key, Callable[[], int]] = {}
+    for (name, size), make in rivals.makers(start, others, CALL_SIZES).items():
+        rivals.check(f"{one.name}: {name}, {size} a call", start, make, expected)
+        work[name, "fp32", 1, 1, size] = watch.over(rivals.work(one.spec, make()))
+    return work
+
+
+def _row(
+    one: Network,
+    key: Key,
+    rates: Mapping[Key, float],
+    machine: Mapping[str, Any],
+    watch: Watch,
+) -> dict[str, Any]:
+    backend, precision, streams, threads, size = key
+    rate, spec = rates[key], one.spec
+    size_in_bytes = weight_bytes(spec, precision)
+    peak = machine["int8_gmac_per_s" if precision == "int8" else "fma_gmac_per_s"]
+    most = bound(spec, precision, streams, threads, peak, watch.bandwidth(size_in_bytes))
+    # Only our kernel makes products for several samples at once; of the others it is not known.
+    read = bytes_read(spec, precision) if backend == "cpu" else size_in_bytes
+    row = {
+        "config": one.name,
+        "backend": backend,
+        "precision": precision,
+        "streams": streams,
+        "threads": threads,
+        "samples_per_s": rate,
+        "realtime_16k": rate / 16000,
+        "realtime_48k": rate / 48000,
+        "realtime": rate / spec.samplerate,
+        "mac_per_sample": spec.macs_per_sample,
+        "bytes_per_sample": size_in_bytes / (streams / threads),
+        "bytes_read_per_sample": read / (streams / threads),
+        "bandwidth_gb_per_s": watch.bandwidth(size_in_bytes),
+        "gmac_per_s": rate * spec.macs_per_sample / 1e9,
+        "bound_samples_per_s": most,
+        "fraction_of_bound": rate / most,
+        "parity": "ok",
     }
-    if spec.conditioning:
-        common["hop_of"] = np.arange(size) // spec.hop
-    if spec.roles:
-        common["ages"] = np.zeros((hops, len(spec.roles)), np.int64)
-        common["velocities"] = np.ones((hops, len(spec.roles)), np.float32)
-    if spec.kits:
-        common["kits"] = np.eye(1, len(spec.kits), dtype=np.float32).repeat(hops, axis=0)
-    states = [
-        (
-            np.full(spec.input_taps, spec.silence, np.int64),
-            np.zeros((past_rows(spec), spec.residual), np.float32),
-        )
-        for _ in range(streams)
-    ]
-
-    def run() -> int:
-        for i, (history, past) in enumerate(states):
-            for _ in range(calls):
-                feeds = {**common, "level_history": history, "past": past}
-                _, history, past = session.run(["samples", "level_history_out", "past_out"], feeds)
-            states[i] = (history, past)
-        return streams * calls * size
-
-    return run
+    # Another engine would play streams one after the other on each core.
+    for name, rival, call in (
+        ("ratio_onnxruntime", "onnx", 64),
+        ("ratio_onnxruntime_1", "onnx", 1),
+        ("ratio_torch", "torch", 0),
+        ("ratio_inductor", "inductor", 0),
+    ):
+        found = [r for k, r in rates.items() if k[0] == rival and k[4] == (call or k[4])]
+        row[name] = rate / (found[0] * threads) if found else None
+    if size:
+        row["samples_per_call"] = size
+    if one.file:
+        row["model_sha256"] = one.file.sha256
+    return row
 
 
 def _show(report: dict[str, Any]) -> None:
-    machine = report["machine"]
+    machine, results = report["machine"], report["results"]
     console = Console()
-    console.print(f"{machine['cpu']} ({machine['jit']}: {', '.join(machine['vectors'])}), one core")
+    console.print(f"{machine['cpu']} ({machine['jit']}: {', '.join(machine['vectors'])})")
     reads = ", ".join(f"{name} {gb:.0f}" for name, gb in machine["bandwidth_gb_per_s"].items())
-    console.print(f"{machine['fma_gmac_per_s']:.1f} GMAC/s; reads GB/s: {reads}")
+    console.print(
+        f"one core: {machine['fma_gmac_per_s']:.1f} GMAC/s in fp32 and bf16, "
+        f"{machine['int8_gmac_per_s']:.1f} in int8 ({machine['int8_instruction']}); "
+        f"reads GB/s: {reads}"
+    )
+    ratios = {
+        "x onnx": "ratio_onnxruntime",
+        "x onnx, 1": "ratio_onnxruntime_1",
+        "x torch": "ratio_torch",
+        "x inductor": "ratio_inductor",
+    }
+    shown = {heading: key for heading, key in ratios.items() if any(row[key] for row in results)}
     table = Table(box=box.SIMPLE)
-    for heading in ("model", "engine", "streams"):
+    for heading in ("network", "engine"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("samples/s", "x real time", "of bound", "x onnx"):
-        table.add_column(heading, justify="right")
-    for row in report["results"]:
-        call = row.get("samples_per_call")
-        ratio = row["ratio_onnxruntime"]
+    for heading in ("streams", "threads", "samples/s", "x 16k", "x 48k", "of bound", *shown):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in results:
         table.add_row(
             row["config"],
-            f"onnx, {call} a call" if call else f"kernel {row['precision']}",
+            _engine(row),
             str(row["streams"]),
+            str(row["threads"]),
             f"{row['samples_per_s']:,.0f}",
-            f"{row['realtime']:.2f}",
+            f"{row['realtime_16k']:.2f}",
+            f"{row['realtime_48k']:.2f}",
             f"{row['fraction_of_bound']:.0%}",
-            f"{ratio:.2f}" if ratio else "",
+            *(f"{row[key]:.2f}" if row[key] else "" for key in shown.values()),
         )
+    # Cut figures are worth nothing: a narrow terminal breaks the lines instead.
+    whole = console.measure(table, options=console.options.update(max_width=1000))
+    console.width = max(console.width, whole.maximum)
     console.print(table)
+
+
+def _engine(row: Mapping[str, Any]) -> str:
+    if row["backend"] == "cpu":
+        return f"kernel {row['precision']}"
+    name = {"onnx": "onnxruntime", "torch": "torch", "inductor": "AOTInductor"}[row["backend"]]
+    return f"{name}, {row['samples_per_call']} a call"

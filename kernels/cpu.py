@@ -1,264 +1,370 @@
-"""The WaveNet step in Numba: float32, any shape, the same bits on every CPU.
+"""The WaveNet step in Numba: any shape, in three precisions, the same bits on every CPU.
 
-`reference.py` says the same slowly. The functions work on the flat arrays of `packing.py`:
-h = header, w = weights, si and sf = a stream's ints and floats. They allocate nothing and do not
-hold the GIL; a stream belongs to one thread at a time, a model may serve many.
+`reference.py` says the same slowly. The functions work on the memory that `packing.py` lays out:
+h = header, si = a state's ints (arrays), w = weights, f = a state's floats (addresses). A state
+holds one lane or many in lockstep. They allocate nothing and do not hold the GIL; a state belongs
+to one thread at a time, a model may serve many.
+
+The first three functions are the entries, whose arguments are all whole numbers, so that they can
+be called by address too (`entry_points`); the compiled code believes what it is given.
 """
 
 from __future__ import annotations
 
+import functools
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
 import numpy.typing as npt
+from numba import carray, types
 
 from . import packing as p
-from .activations import ONE, exp, sigmoid, tanh
+from .activations import (
+    add_scaled,
+    add_vectors,
+    copy_vectors,
+    gate_bytes,
+    gate_floats,
+    quantise,
+    quantise_relu,
+    relu,
+    zero_vectors,
+)
 from .control import control_row, grow_older, strike
-from .gemv import gemv_add
-from .rng import uniform
+from .draw import draw_level
+from .lanes import LANES, address_of, as_pointer, call_at, load_float, store_float
+from .products import INT8, add_product
+from .rng import uniform_pair
+from .spec import LEVELS_16
 
-FLOATS = npt.NDArray[np.float32]
 INTS = npt.NDArray[np.int64]
-ZERO = np.float32(0.0)
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+HALF_RANGE = np.float32(LEVELS_16 // 2)
+ANY = 2**40  # length of views whose real length the header tells
 
-
-# Slices that are indexed from zero become vector code; array[offset + i] does not, since the
-# compiler must allow for a negative index.
-
-
-@nb.njit(cache=True, nogil=True)
-def _add(y: FLOATS, x: FLOATS) -> None:
-    for j in range(y.shape[0]):
-        y[j] += x[j]
-
-
-@nb.njit(cache=True, nogil=True)
-def _copy(y: FLOATS, x: FLOATS) -> None:
-    for j in range(y.shape[0]):
-        y[j] = x[j]
-
-
-@nb.njit(cache=True, nogil=True)
-def _relu(y: FLOATS) -> None:
-    for j in range(y.shape[0]):
-        y[j] = max(y[j], ZERO)
+# For what compiled code alone calls: without the second function that unpacks Python's arguments.
+_inner = nb.njit(
+    cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy"
+)
+_call_product, _call_step = call_at(6), call_at(5)
+_RUN = types.void(*[types.int64] * 8)
+_STEP = types.void(*[types.int64] * 5)
+_PREWARM = types.void(*[types.int64] * 4)
+_PRODUCT = types.void(*[types.int64] * 6)
+_HIT = types.void(types.int64, types.int64, types.int64, types.int64, types.int64, types.float64)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _gate(z: FLOATS, a: FLOATS, b: FLOATS) -> None:
-    for j in range(z.shape[0]):
-        z[j] = tanh(a[j]) * sigmoid(b[j])
+def run(
+    header: int, w: int, ints: int, f: int, count: int, out: int, levels: int, outputs: int
+) -> None:
+    """Advance every lane by `count` samples; any count, chunked equals whole.
 
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _exponentials(y: FLOATS, logits: FLOATS, top: float, scale: float) -> None:
-    for j in range(y.shape[0]):
-        y[j] = exp((logits[j] - top) * scale)
-
-
-@nb.njit(cache=True, nogil=True)
-def update_control(h: INTS, w: FLOATS, si: INTS, sf: FLOATS) -> None:
-    """Compute each layer's gate bias of the hop that begins, from the ages and the kit."""
-    bias = h[p.S_HOP_BIAS]
-    count = h[p.LAYERS] * 2 * h[p.GATE_PAD]
-    _copy(sf[bias : bias + count], w[h[p.AT_FILTER_BIAS] : h[p.AT_FILTER_BIAS] + count])
-    if h[p.CONTROL] == 0:
-        return
-    roles, kits = h[p.ROLES], h[p.KITS]
-    table_at, ages = h[p.AT_AGE_TABLE], si[h[p.I_AGES] : h[p.I_AGES] + roles]
-    table = w[table_at : table_at + h[p.AGES] * h[p.AGE_FEATURES]]
-    control_row(
-        ages,
-        sf[h[p.S_VELOCITIES] : h[p.S_VELOCITIES] + roles],
-        sf[h[p.S_KIT] : h[p.S_KIT] + kits],
-        table.reshape((h[p.AGES], h[p.AGE_FEATURES])),
-        sf[h[p.S_CONTROL] : h[p.S_CONTROL] + h[p.CONTROL]],
-    )
-    x_at, inputs = h[p.S_CONTROL], h[p.CONTROL]
-    for i in range(h[p.DENSE]):
-        y_at = h[p.S_DENSE_A] if i % 2 == 0 else h[p.S_DENSE_B]
-        width = h[h[p.AT_DENSE_WIDTH] + i]
-        bias_at = h[h[p.AT_DENSE_BIAS] + i]
-        y = sf[y_at : y_at + width]
-        _copy(y, w[bias_at : bias_at + width])
-        gemv_add(w, h[h[p.AT_DENSE_WEIGHT] + i], width, sf, x_at, inputs, sf, y_at)
-        _relu(y)
-        x_at, inputs = y_at, width
-    gemv_add(w, h[p.AT_COND_OUT], count, sf, x_at, inputs, sf, bias)
-    grow_older(ages, h[p.AGES] - 1)
-
-
-@nb.njit(cache=True, nogil=True)
-def compute_logits(h: INTS, w: FLOATS, si: INTS, sf: FLOATS, fill: bool) -> None:
-    """Leave the logits of the next level in the stream's floats, and take x into the rings.
-
-    With `fill` every ring is first filled with the layer's present input: the state after
-    endless repetition of the level history, at the cost of one step.
+    All arguments but `count` are addresses: of the samples to write, float32 [lanes, count]; of
+    given levels, int64 [lanes, count], or 0 to draw them; of what the network puts out, float32
+    [lanes, count, O], or 0. Hits struck since the last hop boundary start at the first boundary.
     """
-    residual, rp, gp = h[p.RESIDUAL], h[p.RESIDUAL_PAD], h[p.GATE_PAD]
-    x_at, gates_at = h[p.S_X], h[p.S_GATES]
-    x, gates = sf[x_at : x_at + rp], sf[gates_at : gates_at + 2 * gp]
-    for j in range(rp):
-        x[j] = ZERO
-    for tap in range(h[p.TAPS]):
-        level = si[h[p.I_HISTORY] + tap]
-        at = h[p.AT_INPUT] + (tap * h[p.LEVELS] + level) * rp
-        _add(x, w[at : at + rp])
-    for layer in range(h[p.LAYERS]):
-        dilation = h[h[p.AT_DILATION] + layer]
-        reach = (h[p.WIDTH] - 1) * dilation
-        ring = h[h[p.AT_RING] + layer]
-        pos = si[h[p.I_RING_POS] + layer]
-        if fill:
-            for i in range(reach):
-                _copy(sf[ring + i * rp : ring + (i + 1) * rp], x)
-        bias = h[p.S_HOP_BIAS] + layer * 2 * gp
-        _copy(gates, sf[bias : bias + 2 * gp])
-        filters = h[h[p.AT_FILTER] + layer]
-        for tap in range(h[p.WIDTH] - 1):
-            past = pos + tap * dilation
-            if past >= reach:
-                past -= reach
-            gemv_add(w, filters, 2 * gp, sf, ring + past * rp, residual, sf, gates_at)
-            filters += 2 * gp * residual
-        gemv_add(w, filters, 2 * gp, sf, x_at, residual, sf, gates_at)
-        z_at = h[p.S_Z] + layer * gp
-        _gate(sf[z_at : z_at + gp], gates[:gp], gates[gp:])
-        _copy(sf[ring + pos * rp : ring + (pos + 1) * rp], x)
-        si[h[p.I_RING_POS] + layer] = pos + 1 if pos + 1 < reach else 0
-        if layer + 1 < h[p.LAYERS]:
-            at = h[h[p.AT_RESIDUAL_BIAS] + layer]
-            _add(x, w[at : at + rp])
-            gemv_add(w, h[h[p.AT_RESIDUAL] + layer], rp, sf, z_at, gp, sf, x_at)
-    _head(h, w, sf)
-
-
-@nb.njit(cache=True, nogil=True)
-def _head(h: INTS, w: FLOATS, sf: FLOATS) -> None:
-    skip, hidden, logits = h[p.S_SKIP], h[p.S_HEAD], h[p.S_LOGITS]
-    skips, hiddens, levels = h[p.SKIP_PAD], h[p.HEAD_PAD], h[p.LEVELS_PAD]
-    _copy(sf[skip : skip + skips], w[h[p.AT_SKIP_BIAS] : h[p.AT_SKIP_BIAS] + skips])
-    gates = h[p.LAYERS] * h[p.GATE_PAD]
-    gemv_add(w, h[p.AT_SKIP], skips, sf, h[p.S_Z], gates, sf, skip)
-    _relu(sf[skip : skip + skips])
-    _copy(sf[hidden : hidden + hiddens], w[h[p.AT_HEAD0_BIAS] : h[p.AT_HEAD0_BIAS] + hiddens])
-    gemv_add(w, h[p.AT_HEAD0], hiddens, sf, skip, skips, sf, hidden)
-    _relu(sf[hidden : hidden + hiddens])
-    _copy(sf[logits : logits + levels], w[h[p.AT_HEAD1_BIAS] : h[p.AT_HEAD1_BIAS] + levels])
-    gemv_add(w, h[p.AT_HEAD1], levels, sf, hidden, hiddens, sf, logits)
+    h, si = _ints(header), _ints(ints)
+    lanes = si[p.I_COUNT]
+    for i in range(count):
+        index = si[p.I_INDEX]
+        _call_step(si[p.I_STEP], header, w, ints, f, 0)
+        for lane in range(lanes):
+            found = f + 4 * (lanes * h[p.S_OUT] + lane * h[p.OUT])
+            if outputs:
+                count_out = h[p.OUTPUTS]
+                row = outputs + 4 * (lane * count + i) * count_out
+                for j in range(count_out):
+                    store_float(row + 4 * j, load_float(found + 4 * h[h[p.AT_PLACE] + j]))
+            mine = si[_lane_at(h, lane) :]
+            if levels:
+                level = _ints(levels)[lane * count + i]
+            else:
+                u, v = uniform_pair(mine[p.L_SEED], mine[p.L_STREAM], index)
+                weights = f + 4 * (lanes * h[p.S_WEIGHTS] + lane * h[p.OUT])
+                sums = f + 4 * (lanes * h[p.S_SUMS] + lane * LANES)
+                temperature = load_float(_settings(h, si, f, lane))
+                level = draw_level(h, found, weights, sums, temperature, mine[p.L_TOP_K], u, v)
+            for tap in range(h[p.TAPS] - 1):
+                mine[p.L_HISTORY + tap] = mine[p.L_HISTORY + tap + 1]
+            mine[p.L_HISTORY + h[p.TAPS] - 1] = level
+            if out:
+                store_float(out + 4 * (lane * count + i), _sample(h, w, level))
+        si[p.I_INDEX] = index + 1
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def draw_level(h: INTS, si: INTS, sf: FLOATS, u: float) -> int:
-    """Return the level that the uniform number u chooses: inverse CDF in index order."""
-    levels, at = h[p.LEVELS], h[p.S_LOGITS]
-    logits = sf[at : at + levels]
-    cdf = sf[at + h[p.LEVELS_PAD] : at + h[p.LEVELS_PAD] + levels]
-    top = logits[0]
-    for j in range(1, levels):
-        top = max(top, logits[j])
-    _exponentials(cdf, logits, top, ONE / sf[h[p.S_TEMPERATURE]])
-    floor = _kth_largest(sf, at, levels, si[p.I_TOP_K])
-    total = ZERO
-    for j in range(levels):
-        if logits[j] >= floor:
-            total += cdf[j]
-        cdf[j] = total
-    threshold = np.float32(u) * total
-    for j in range(levels):
-        if cdf[j] > threshold:
-            return j
-    # Rounding made the product reach the total: the last level that has weight.
-    last: int = levels - 1
-    while last > 0 and cdf[last - 1] == total:
-        last -= 1
-    return last
-
-
-@nb.njit(cache=True, nogil=True)
-def _kth_largest(sf: FLOATS, at: int, levels: int, k: int) -> np.float32:
-    """Return the k-th largest logit, or minus infinity if k asks for all."""
-    if k <= 0 or k >= levels:
-        return np.float32(-np.inf)
-    bound = np.float32(np.inf)
-    taken = 0
-    while True:  # walk down the distinct values; k is small where it is used
-        best = np.float32(-np.inf)
-        ties = 0
-        for j in range(at, at + levels):
-            if sf[j] < bound:
-                if sf[j] > best:
-                    best, ties = sf[j], 1
-                elif sf[j] == best:
-                    ties += 1
-        taken += ties
-        if taken >= k or ties == 0:  # none left below the bound: the others are not numbers
-            return best
-        bound = best
-
-
-@nb.njit(cache=True, nogil=True)
-def take_level(h: INTS, si: INTS, level: int) -> None:
-    """Put a level at the end of the stream's history."""
-    history = h[p.I_HISTORY]
-    for tap in range(h[p.TAPS] - 1):
-        si[history + tap] = si[history + tap + 1]
-    si[history + h[p.TAPS] - 1] = level
-    si[p.I_INDEX] += 1
-
-
-@nb.njit(cache=True, nogil=True)
-def prewarm(h: INTS, w: FLOATS, si: INTS, sf: FLOATS) -> None:
-    """Bring a stream to the state after a receptive field of silence with no hit sounding."""
-    si[p.I_INDEX] = 0
-    for tap in range(h[p.TAPS]):
-        si[h[p.I_HISTORY] + tap] = h[p.SILENCE]
-    for role in range(h[p.ROLES]):
-        si[h[p.I_AGES] + role] = h[p.AGES] - 1
-        sf[h[p.S_VELOCITIES] + role] = ZERO
+def prewarm(header: int, w: int, ints: int, f: int) -> None:
+    """Bring every lane to the state after a receptive field of silence with no hit sounding."""
+    h, si = _ints(header), _ints(ints)
+    si[p.I_INDEX] = si[p.I_PHASE] = 0
     for layer in range(h[p.LAYERS]):
-        si[h[p.I_RING_POS] + layer] = 0
-    update_control(h, w, si, sf)
-    compute_logits(h, w, si, sf, True)
+        si[p.I_RING_POS + layer] = 0
+    for lane in range(si[p.I_COUNT]):
+        mine = si[_lane_at(h, lane) :]
+        settings = _settings(h, si, f, lane)
+        for tap in range(h[p.TAPS]):
+            mine[p.L_HISTORY + tap] = h[p.SILENCE]
+        for role in range(h[p.ROLES]):
+            mine[p.L_HISTORY + h[p.TAPS] + role] = h[p.AGES] - 1
+            store_float(settings + 4 * (p.T_VELOCITIES + role), ZERO)
+    _call_step(si[p.I_STEP], header, w, ints, f, 1)
+    si[p.I_PHASE] = 0
+    for layer in range(h[p.LAYERS]):
+        si[p.I_RING_POS + layer] = 0
 
 
-@nb.njit(cache=True, nogil=True)
-def generate(h: INTS, w: FLOATS, si: INTS, sf: FLOATS, out: FLOATS) -> None:
-    """Write the stream's next samples into `out` float32 [n]; any n, chunked equals whole.
-
-    Hits struck since the last hop boundary start at the first boundary inside `out`.
-    """
-    for i in range(out.shape[0]):
-        if si[p.I_INDEX] % h[p.HOP] == 0:
-            update_control(h, w, si, sf)
-        compute_logits(h, w, si, sf, False)
-        u = uniform(si[p.I_SEED], si[p.I_STREAM], si[p.I_INDEX])
-        level = draw_level(h, si, sf, u)
-        take_level(h, si, level)
-        out[i] = w[h[p.AT_MULAW] + level]
-
-
-@nb.njit(cache=True, nogil=True)
-def teacher_force(h: INTS, w: FLOATS, si: INTS, sf: FLOATS, levels: INTS, logits: FLOATS) -> None:
-    """Feed given `levels` int64 [n] as if drawn; write what was predicted to `logits` [n, Q]."""
-    for i in range(levels.shape[0]):
-        if si[p.I_INDEX] % h[p.HOP] == 0:
-            update_control(h, w, si, sf)
-        compute_logits(h, w, si, sf, False)
-        for j in range(h[p.LEVELS]):
-            logits[i, j] = sf[h[p.S_LOGITS] + j]
-        take_level(h, si, levels[i])
-
-
-@nb.njit(cache=True, nogil=True)
-def hit(h: INTS, si: INTS, sf: FLOATS, role: int, velocity: float) -> None:
-    """Strike a role of a stream; it sounds from the next hop boundary on."""
-    at, pairs = h[p.AT_CHOKE], h[p.CHOKES]
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def hit(header: int, ints: int, f: int, lane: int, role: int, velocity: float) -> None:
+    """Strike a role of a lane; it sounds from the next hop boundary on."""
+    h, si = _ints(header), _ints(ints)
+    at, pairs, roles = h[p.AT_CHOKE], h[p.CHOKES], h[p.ROLES]
+    ages = _lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
     strike(
-        si[h[p.I_AGES] : h[p.I_AGES] + h[p.ROLES]],
-        sf[h[p.S_VELOCITIES] : h[p.S_VELOCITIES] + h[p.ROLES]],
+        si[ages : ages + roles],
+        _floats(_settings(h, si, f, lane) + 4 * p.T_VELOCITIES, roles),
         h[at : at + 2 * pairs].reshape((pairs, 2)),
         h[p.AGES] - 1,
         role,
         velocity,
+    )
+
+
+@_inner
+def _ints(address: int) -> INTS:
+    view: INTS = carray(as_pointer(address), (ANY,), np.int64)
+    return view
+
+
+@_inner
+def _floats(address: int, count: int) -> npt.NDArray[np.float32]:
+    view: npt.NDArray[np.float32] = carray(as_pointer(address), (count,), np.float32)
+    return view
+
+
+@_inner
+def _lane_at(h: INTS, lane: int) -> int:
+    """Return where a lane's ints begin."""
+    return int(h[p.I_LANES] + lane * h[p.LANE_INTS])
+
+
+@_inner
+def _settings(h: INTS, si: INTS, f: int, lane: int) -> int:
+    """Return the address of a lane's settings."""
+    return int(f + 4 * (si[p.I_COUNT] * h[p.S_SETTINGS] + lane * h[p.SETTINGS]))
+
+
+@_inner
+def _sample(h: INTS, w: int, level: int) -> np.float32:
+    if h[p.MIXTURES]:
+        return (np.float32(level) - HALF_RANGE) / HALF_RANGE
+    return np.float32(load_float(w + h[p.AT_MULAW] + 4 * level))
+
+
+@_inner
+def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
+    """Compute each layer's gate bias of the hop that begins, from the lanes' ages and kits."""
+    lanes, product = si[p.I_COUNT], si[p.I_PRODUCT]
+    count = h[p.LAYERS] * 2 * h[p.GATE]
+    bias = f + 4 * lanes * h[p.S_HOP_BIAS]
+    for lane in range(lanes):
+        copy_vectors(bias + 4 * count * lane, w + h[p.AT_FILTER_BIAS], count // LANES)
+    if h[p.CONTROL] == 0:
+        return
+    roles, kits, features, inputs = h[p.ROLES], h[p.KITS], h[p.AGE_FEATURES], h[p.CONTROL]
+    x = f + 4 * lanes * h[p.S_CONTROL]
+    zero_vectors(x, lanes * inputs // LANES)
+    for lane in range(lanes):
+        ages_at = _lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
+        ages = si[ages_at : ages_at + roles]
+        velocities = _settings(h, si, f, lane) + 4 * p.T_VELOCITIES
+        control_row(
+            ages,
+            _floats(velocities, roles),
+            _floats(velocities + 4 * roles, kits),
+            _floats(w + h[p.AT_AGE_TABLE], h[p.AGES] * features).reshape((h[p.AGES], features)),
+            _floats(x + 4 * inputs * lane, inputs),
+        )
+        grow_older(ages, h[p.AGES] - 1)
+    for i in range(h[p.DENSE]):
+        width = h[h[p.AT_DENSE_WIDTH] + i]
+        y = f + 4 * lanes * (h[p.S_DENSE_A] if i % 2 == 0 else h[p.S_DENSE_B])
+        for lane in range(lanes):
+            copy_vectors(y + 4 * width * lane, w + h[h[p.AT_DENSE_BIAS] + i], width // LANES)
+        _call_product(product, w + h[h[p.AT_DENSE_WEIGHT] + i], x, 4 * inputs, y, 4 * width, lanes)
+        relu(y, lanes * width // LANES)
+        x, inputs = y, width
+    _call_product(product, w + h[p.AT_COND_OUT], x, 4 * inputs, bias, 4 * count, lanes)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def step(header: int, w: int, ints: int, f: int, fill: int) -> None:
+    """Leave what the network puts out in the state's floats, and take its inputs into the rings.
+
+    At a hop boundary the control is computed before. With `fill` every ring is first filled with
+    the layer's present input: the state after endless repetition of the level history, at the cost
+    of one step.
+    """
+    h, si = _ints(header), _ints(ints)
+    if si[p.I_INDEX] % h[p.HOP] == 0:
+        update_control(h, w, si, f)
+    precision, lanes, product = h[p.PRECISION], si[p.I_COUNT], si[p.I_PRODUCT]
+    residual, gate, row = h[p.RESIDUAL], h[p.GATE], h[p.ROW]
+    x, gates = f + 4 * lanes * h[p.S_X], f + 4 * lanes * h[p.S_GATES]
+    z, z_stride = f + 4 * lanes * h[p.S_Z], h[p.LAYERS] * h[p.Z]
+    bias, bias_stride = f + 4 * lanes * h[p.S_HOP_BIAS], 4 * h[p.LAYERS] * 2 * gate
+    _embed(h, w, si, x)
+    for layer in range(h[p.LAYERS]):
+        ring = f + 4 * lanes * h[h[p.AT_RING] + layer]
+        pos = si[p.I_RING_POS + layer]
+        reach = (h[p.WIDTH] - 1) * h[h[p.AT_DILATION] + layer]
+        if fill:
+            _take_in(precision, ring, row, x, residual, lanes)
+            for i in range(lanes, reach * lanes):
+                copy_vectors(ring + i * row, ring + (i - lanes) * row, row // (4 * LANES))
+        past = _past(h, w, si, f, layer, ring, pos, reach)
+        for lane in range(lanes):
+            add_vectors(
+                gates + 8 * gate * lane,
+                past + 8 * gate * lane,
+                bias + bias_stride * lane + 8 * gate * layer,
+                2 * gate // LANES,
+            )
+        now = ring + pos * lanes * row
+        _take_in(precision, now, row, x, residual, lanes)
+        filters = w + h[h[p.AT_FILTER] + layer]
+        _call_product(product, filters, now, row, gates, 8 * gate, lanes)
+        mine = z + layer * h[p.Z]
+        for lane in range(lanes):
+            a = gates + 8 * gate * lane
+            if precision == INT8:
+                gate_bytes(mine + z_stride * lane, a, a + 4 * gate, gate // LANES)
+            else:
+                gate_floats(mine + z_stride * lane, a, a + 4 * gate, gate // LANES)
+        if layer + 1 < h[p.LAYERS]:
+            for lane in range(lanes):
+                to = x + 4 * residual * lane
+                add_vectors(to, to, w + h[h[p.AT_RESIDUAL_BIAS] + layer], residual // LANES)
+            matrix = w + h[h[p.AT_RESIDUAL] + layer]
+            _call_product(product, matrix, mine, z_stride, x, 4 * residual, lanes)
+        si[p.I_RING_POS + layer] = pos + 1 if pos + 1 < reach else 0
+    si[p.I_PHASE] += 1
+    _head(h, w, si, f, z, z_stride)
+
+
+@_inner
+def _embed(h: INTS, w: int, si: INTS, x: int) -> None:
+    """Set each lane's x to the sum of what its last levels mean."""
+    residual, taps = h[p.RESIDUAL], h[p.TAPS]
+    vectors = residual // LANES
+    for lane in range(si[p.I_COUNT]):
+        to = x + 4 * residual * lane
+        history = _lane_at(h, lane) + p.L_HISTORY
+        if h[p.MIXTURES]:
+            copy_vectors(to, w + h[p.AT_INPUT_BIAS], vectors)
+        else:
+            zero_vectors(to, vectors)
+        for tap in range(taps):
+            level = si[history + tap]
+            if h[p.MIXTURES]:
+                at = w + h[p.AT_INPUT] + 4 * residual * tap
+                add_scaled(to, at, vectors, _sample(h, w, level))
+            else:
+                at = w + h[p.AT_INPUT] + 4 * residual * (tap * h[p.LEVELS] + level)
+                add_vectors(to, to, at, vectors)
+
+
+@_inner
+def _take_in(precision: int, to: int, row: int, x: int, count: int, lanes: int) -> None:
+    """Store each lane's x [count] as a row that `add_product` can multiply, its scale behind it."""
+    for lane in range(lanes):
+        at, source = to + row * lane, x + 4 * count * lane
+        if precision == INT8:
+            quantise(at, at + count, source, count // LANES)
+        else:
+            copy_vectors(at, source, count // LANES)
+
+
+@_inner
+def _past(h: INTS, w: int, si: INTS, f: int, layer: int, ring: int, pos: int, reach: int) -> int:
+    """Return the address of the layer's products with its past, [lanes, 2 * gate].
+
+    They are made for as many samples ahead as the dilation allows, all by one reading of weights.
+    """
+    lanes, row, gate, taps = si[p.I_COUNT], h[p.ROW], h[p.GATE], h[p.WIDTH] - 1
+    # With many lanes the weights are shared by them already, and less memory is faster.
+    ahead = max(1, min(h[h[p.AT_AHEAD] + layer], p.AHEAD // lanes))
+    phase = si[p.I_PHASE] % ahead
+    past = f + 4 * lanes * (h[p.S_PAST] + h[h[p.AT_PAST] + layer])
+    if phase == 0:
+        zero_vectors(past, ahead * lanes * 2 * gate // LANES)
+        for tap in range(taps):
+            at = pos + tap * h[h[p.AT_DILATION] + layer]
+            if at >= reach:
+                at -= reach
+            filters = w + h[h[p.AT_PAST_FILTER] + layer * taps + tap]
+            done = 0
+            while done < ahead:
+                count = min(ahead - done, reach - at)
+                rows = ring + at * lanes * row
+                to = past + 8 * gate * done * lanes
+                _call_product(si[p.I_PRODUCT], filters, rows, row, to, 8 * gate, count * lanes)
+                done += count
+                at = 0
+    return int(past + 8 * gate * phase * lanes)
+
+
+@_inner
+def _head(h: INTS, w: int, si: INTS, f: int, z: int, z_stride: int) -> None:
+    lanes = si[p.I_COUNT]
+    skips, hiddens, outs = h[p.SKIP], h[p.HEAD], h[p.OUT]
+    skip, hidden = f + 4 * lanes * h[p.S_SKIP], f + 4 * lanes * h[p.S_HEAD]
+    out = f + 4 * lanes * h[p.S_OUT]
+    operand = f + 4 * lanes * h[p.S_OPERAND]
+    for lane in range(lanes):
+        copy_vectors(skip + 4 * skips * lane, w + h[p.AT_SKIP_BIAS], skips // LANES)
+        copy_vectors(hidden + 4 * hiddens * lane, w + h[p.AT_HEAD0_BIAS], hiddens // LANES)
+        copy_vectors(out + 4 * outs * lane, w + h[p.AT_HEAD1_BIAS], outs // LANES)
+    _call_product(si[p.I_PRODUCT], w + h[p.AT_SKIP], z, z_stride, skip, 4 * skips, lanes)
+    _rectified_product(h, si, w + h[p.AT_HEAD0], skips, skip, operand, hidden, 4 * hiddens)
+    _rectified_product(h, si, w + h[p.AT_HEAD1], hiddens, hidden, operand, out, 4 * outs)
+
+
+@_inner
+def _rectified_product(
+    h: INTS, si: INTS, w: int, inputs: int, x: int, operand: int, y: int, y_stride: int
+) -> None:
+    """Add W relu(x) to y for every lane; `operand` is room for int8."""
+    lanes = si[p.I_COUNT]
+    if h[p.PRECISION] == INT8:
+        stride = inputs + LANES
+        for lane in range(lanes):
+            at = operand + stride * lane
+            quantise_relu(at, at + inputs, x + 4 * inputs * lane, inputs // LANES)
+        _call_product(si[p.I_PRODUCT], w, operand, stride, y, y_stride, lanes)
+    else:
+        relu(x, lanes * inputs // LANES)
+        _call_product(si[p.I_PRODUCT], w, x, 4 * inputs, y, y_stride, lanes)
+
+
+class EntryPoints(NamedTuple):
+    """Addresses of the compiled entries as C functions, for code that calls them by address."""
+
+    run: int
+    prewarm: int
+    hit: int
+    step: int
+    product: int
+
+
+@functools.cache
+def entry_points() -> EntryPoints:
+    """Compile the entries, or read them from the cache, and return their addresses."""
+    return EntryPoints(
+        address_of(run, _RUN),
+        address_of(prewarm, _PREWARM),
+        address_of(hit, _HIT),
+        address_of(step, _STEP),
+        address_of(add_product, _PRODUCT),
     )

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .spec import ModelSpec
+from .spec import LEVELS_16, ModelSpec
 from .weights import Weights, check_weights
 
 DOUBLES = npt.NDArray[np.float64]
+
+LEAST_LOG_SCALE = -14.0
+"""A logistic is never narrower: at e^-14 it lies within one level of 16 bit almost surely."""
 
 
 @dataclass
@@ -63,10 +66,15 @@ class Reference:
         state.hop_bias = bias  # [L, 2D]
 
     def step(self, state: ReferenceState, level: int) -> DOUBLES:
-        """Take in one level and return the logits [Q] of the next."""
+        """Take in one level and return the outputs of the next: logits [Q], or a mixture [3K]."""
         spec, w = self.spec, self.w
         state.levels = [*state.levels[1:], level]
-        x = sum(w["input_weight"][tap, past] for tap, past in enumerate(state.levels))
+        if spec.mixtures:
+            x = w["input_bias"]
+            for tap, heard in enumerate(state.levels):
+                x = x + w["input_weight"][tap] * (heard - spec.silence) / spec.silence
+        else:
+            x = sum(w["input_weight"][tap, heard] for tap, heard in enumerate(state.levels))
         skip = w["skip_bias"]
         for layer, dilation in enumerate(spec.dilations):
             past = state.past[layer]
@@ -106,3 +114,55 @@ def choose(cdf: DOUBLES, uniform: float) -> int:
 def margin(cdf: DOUBLES, uniform: float) -> float:
     """Return how far the draw is from the nearest edge of its level, as a share of the total."""
     return float(np.abs(cdf / cdf[-1] - uniform).min())
+
+
+def draw(
+    spec: ModelSpec,
+    outputs: DOUBLES,
+    uniforms: npt.ArrayLike,
+    temperature: float = 1.0,
+    top_k: int = 0,
+) -> int:
+    """Return the level that uniform numbers (one, or two for a mixture) draw from outputs."""
+    if not spec.mixtures:
+        return choose(cumulative(outputs, temperature, top_k), float(np.asarray(uniforms)))
+    u0, u1 = np.asarray(uniforms, np.float64)
+    component = choose(cumulative(outputs[: spec.mixtures], temperature, top_k), float(u0))
+    return int(np.floor(position(outputs, component, float(u1), temperature) + 0.5))
+
+
+def position(outputs: DOUBLES, component: int, uniform: float, temperature: float = 1.0) -> float:
+    """Return where among the levels of 16 bit, not yet rounded, a component's draw falls.
+
+    The inverse of the logistic distribution: mean + scale * log(u / (1 - u)).
+    """
+    _, means, log_scales = outputs.reshape(3, -1)  # [K] each
+    scale = temperature * np.exp(max(log_scales[component], LEAST_LOG_SCALE))
+    x = means[component] + scale * (np.log(uniform) - np.log(1.0 - uniform))
+    half = LEVELS_16 // 2
+    return float(np.clip(x * half + half, 0, LEVELS_16 - 1))
+
+
+def levels_off(
+    outputs: DOUBLES,
+    level: int,
+    uniforms: npt.ArrayLike,
+    share: float,
+    temperature: float = 1.0,
+    top_k: int = 0,
+) -> float:
+    """Return by how many levels a mixture's draw would have to move to be rounded to `level`.
+
+    0 where it is drawn. Where uniform 0 lies within `share` (of the total) of the edge of another
+    component, the draw may be that component's too, and the nearer one counts.
+    """
+    u0, u1 = np.asarray(uniforms, np.float64)
+    cdf = cumulative(outputs[: len(outputs) // 3], temperature, top_k)
+    ends = cdf / cdf[-1]
+    starts = np.concatenate([[0.0], ends[:-1]])
+    near = (starts < ends) & (starts <= u0 + share) & (u0 - share <= ends)
+    least = np.inf
+    for component in np.nonzero(near)[0]:
+        off = abs(position(outputs, int(component), float(u1), temperature) - level) - 0.5
+        least = min(least, max(off, 0.0))
+    return float(least)

@@ -23,6 +23,8 @@ seconds: 24,000 draws a second find every crumb of probability. docs/sound.md ha
 MAX_LAYERS = 128
 MAX_CHANNELS = 1024
 MAX_LEVELS = 1024
+LEVELS_16 = 65536  # of 16 bit, which the mixture head speaks
+MAX_MIXTURES = 32
 MAX_DILATION = 65536
 MAX_NAMES = 64
 MAX_LIST = 4096  # entries of a list in a file, before anything else is looked at
@@ -35,8 +37,9 @@ class ModelSpec:
     """The shape of one model: everything needed to size its weights and its state.
 
     The network is the WaveNet of van den Oord et al. 2016 (arXiv 1609.03499, section 2):
-    a causal first layer, gated residual layers with skips, and a two-layer softmax head over
-    mu-law levels. Conditioning is held for one `hop` and enters each gate as a bias (section 2.5).
+    a causal first layer, gated residual layers with skips, and a two-layer head: a softmax over
+    mu-law levels, or a mixture of logistics over 16 bit (PixelCNN++, Salimans et al. 2017, arXiv
+    1701.05517). Conditioning is held for one `hop` and enters each gate as a bias (section 2.5).
 
     Parameters
     ----------
@@ -52,7 +55,9 @@ class ModelSpec:
         Channels of the residual path, of one half of the gate, of the skip sum and of the
         hidden layer of the head.
     levels : int
-        Mu-law levels, of input and output.
+        Levels of input and output: 2 to 1024 of mu-law, or the 65536 of 16 bit.
+    mixtures : int
+        0: a softmax over mu-law levels. 1 to 32: as many logistics over 16 bit.
     input_taps : int
         How many past samples the causal first layer sees.
     roles, kits : tuple of str
@@ -81,6 +86,7 @@ class ModelSpec:
     skip: int = 64
     head: int = 128
     levels: int = 256
+    mixtures: int = 0
     input_taps: int = 2
     roles: tuple[str, ...] = ()
     kits: tuple[str, ...] = ()
@@ -107,7 +113,13 @@ class ModelSpec:
                 f"model spec: dilations reach too far back for {self.residual} residual channels: "
                 f"a stream would hold {past} numbers, at most {MAX_PAST} are supported"
             )
-        _check_range("levels", self.levels, 2, MAX_LEVELS)
+        _check_range("mixtures", self.mixtures, 0, MAX_MIXTURES)
+        if not self.mixtures:
+            _check_range("levels", self.levels, 2, MAX_LEVELS)
+        elif self.levels != LEVELS_16:
+            raise GhostnoteError(
+                f"model spec: levels must be {LEVELS_16} with mixtures, found {self.levels!r}"
+            )
         _check_range("input_taps", self.input_taps, 1, 8)
         for name in ("roles", "kits"):
             names = getattr(self, name)
@@ -153,8 +165,22 @@ class ModelSpec:
 
     @property
     def silence(self) -> int:
-        """The mu-law level of silence, from which every stream starts."""
+        """The level of silence, from which every stream starts."""
         return self.levels // 2
+
+    @property
+    def choices(self) -> int:
+        """What a draw chooses among, and `top_k` counts: levels, or the mixture's components."""
+        return self.mixtures or self.levels
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the network puts out for a sample.
+
+        A logit for each level; or, for each component of the mixture, a logit, then for each a
+        mean, then for each a log-scale.
+        """
+        return 3 * self.mixtures or self.levels
 
     @property
     def choke_pairs(self) -> tuple[tuple[int, int], ...]:
@@ -167,11 +193,14 @@ class ModelSpec:
         layers, gate = self.layers, self.gate
         total = layers * self.filter_width * self.residual * 2 * gate
         total += (layers - 1) * gate * self.residual + layers * gate * self.skip
-        return total + self.skip * self.head + self.head * self.levels
+        return total + self.skip * self.head + self.head * self.outputs
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
+        """Return the fields as JSON-ready values; `mixtures` only where there are some."""
+        values = asdict(self)
+        if not self.mixtures:
+            del values["mixtures"]  # so that a softmax model is the file that it always was
+        return values
 
     @classmethod
     def from_json(cls, values: object) -> ModelSpec:

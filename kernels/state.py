@@ -1,6 +1,7 @@
-"""State: everything that changes while one stream plays, as one named object.
+"""State: everything that changes while streams of one model play, as one named object.
 
-Allocate once, reset in place, take out and put back. One thread at a time.
+A state holds one lane or many: streams that advance together, each with its own random numbers,
+sampling, kit and hits. Allocate once, reset in place, take out and put back. One thread at a time.
 """
 
 from __future__ import annotations
@@ -20,22 +21,33 @@ FLOATS = npt.NDArray[np.float32]
 INTS = npt.NDArray[np.int64]
 
 MAX_KIT_WEIGHT = 10.0
+MAX_LANES = 1024
+MAX_FLOATS = 1024 * 1024 * 1024  # 4 GB
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A stream's state, taken out; `State.restore` puts it back."""
+    """A state's contents, taken out; `State.restore` puts them back."""
 
     spec: ModelSpec
+    precision: str
     ints: INTS
     floats: FLOATS
 
 
 class State:
-    """One stream of a packed model: its past, its hits, its random numbers.
+    """Lanes of a packed model: their past, their hits, their random numbers.
 
     The compiled code believes what it is given; every method here refuses, by a GhostnoteError,
-    what would lead it beyond its arrays.
+    what would lead it beyond its arrays. Where a method has a `lane`, None means all.
+
+    Parameters
+    ----------
+    packed : Packed
+    seed, stream : int
+        Choose the random numbers; lane i draws those of stream `stream` + i.
+    streams : int
+        Number of lanes.
 
     Attributes
     ----------
@@ -43,15 +55,34 @@ class State:
         What the kernel works on (`packing.py` names the slots).
     """
 
-    def __init__(self, packed: p.Packed, seed: int = 0, stream: int = 0) -> None:
-        if not 0 <= stream < 2**63:
-            raise GhostnoteError(f"stream must be 0 to 2^63 - 1, found {stream}")
+    def __init__(self, packed: p.Packed, seed: int = 0, stream: int = 0, streams: int = 1) -> None:
+        if not 1 <= streams <= MAX_LANES:
+            raise GhostnoteError(f"streams must be 1 to {MAX_LANES}, found {streams}")
+        if not 0 <= stream <= 2**63 - streams:
+            raise GhostnoteError(f"stream must be 0 to 2^63 - {streams}, found {stream}")
         self.packed = packed
+        self.lanes = streams
         header = packed.header
-        self.ints = np.zeros(int(header[p.I_INTS]), np.int64)
-        self.floats = p.aligned_zeros(int(header[p.S_FLOATS]))
-        self.ints[p.I_STREAM] = stream
-        self.floats[header[p.S_TEMPERATURE]] = 1.0
+        floats = streams * int(header[p.S_FLOATS])
+        if floats > MAX_FLOATS:
+            raise GhostnoteError(
+                f"{streams} streams of this model would hold {floats} numbers, at most "
+                f"{MAX_FLOATS} are supported; take fewer at once"
+            )
+        self.ints = np.zeros(int(header[p.I_LANES] + streams * header[p.LANE_INTS]), np.int64)
+        self.floats = p.aligned_zeros(floats)
+        self.ints[p.I_COUNT] = streams
+        self._enter()
+        self._places = (packed.header.ctypes.data, packed.weights.ctypes.data,
+                        self.ints.ctypes.data, self.floats.ctypes.data)  # fmt: skip
+        at = int(header[p.I_LANES])
+        lane_ints = self.ints[at:].reshape(streams, -1)
+        lane_ints[:, p.L_STREAM] = stream + np.arange(streams)
+        self._lane_ints = lane_ints
+        at = streams * int(header[p.S_SETTINGS])
+        size = int(header[p.SETTINGS])
+        self._settings = self.floats[at : at + streams * size].reshape(streams, size)
+        self._settings[:, p.T_TEMPERATURE] = 1.0
         self.seed(seed)
         if packed.spec.kits:
             self.set_kit([1.0] + [0.0] * (len(packed.spec.kits) - 1))
@@ -64,65 +95,105 @@ class State:
 
     def reset(self) -> None:
         """Start again from silence under the present kit, with the same random numbers."""
-        cpu.prewarm(self.packed.header, self.packed.weights, self.ints, self.floats)
+        cpu.prewarm(*self._places)
 
-    def seed(self, seed: int) -> None:
-        """Choose the random numbers (0 to 2^63 - 1)."""
-        if not 0 <= seed < 2**63:
-            raise GhostnoteError(f"seed must be 0 to 2^63 - 1, found {seed}")
-        self.ints[p.I_SEED] = seed
+    def seed(self, seed: int, lane: int | None = None, stream: int | None = None) -> None:
+        """Choose the random numbers (0 to 2^63 - 1), and of these another stream if one is given.
 
-    def set_sampling(self, temperature: float = 1.0, top_k: int = 0) -> None:
+        All lanes that are given one stream and one seed play the same.
+        """
+        for name, value in (("seed", seed), ("stream", stream or 0)):
+            if not 0 <= value < 2**63:
+                raise GhostnoteError(f"{name} must be 0 to 2^63 - 1, found {value}")
+        self._lane_ints[self._rows(lane), p.L_SEED] = seed
+        if stream is not None:
+            self._lane_ints[self._rows(lane), p.L_STREAM] = stream
+
+    def set_sampling(
+        self, temperature: float = 1.0, top_k: int = 0, lane: int | None = None
+    ) -> None:
         """Choose how levels are drawn: temperature 0.01 to 10, `top_k` levels (0: all)."""
         if not 0.01 <= temperature <= 10.0:
             raise GhostnoteError(f"temperature must be 0.01 to 10, found {temperature}")
         if top_k < 0:
             raise GhostnoteError(f"top_k must be 0 (all) or more, found {top_k}")
-        self.floats[self.packed.header[p.S_TEMPERATURE]] = temperature
-        self.ints[p.I_TOP_K] = top_k
+        self._settings[self._rows(lane), p.T_TEMPERATURE] = temperature
+        self._lane_ints[self._rows(lane), p.L_TOP_K] = top_k
 
-    def set_kit(self, weights: Sequence[float]) -> None:
+    def set_kit(self, weights: Sequence[float], lane: int | None = None) -> None:
         """Set the kit weights [kits] from the next hop boundary on; all zero plays texture."""
-        at, kits = int(self.packed.header[p.S_KIT]), len(self.packed.spec.kits)
+        spec = self.packed.spec
+        at, kits = p.T_VELOCITIES + len(spec.roles), len(spec.kits)
         if len(weights) != kits:
             raise GhostnoteError(f"kit weights: expected {kits}, found {len(weights)}")
         if not all(-MAX_KIT_WEIGHT <= weight <= MAX_KIT_WEIGHT for weight in weights):
             raise GhostnoteError(
                 f"kit weights: must be -{MAX_KIT_WEIGHT:g} to {MAX_KIT_WEIGHT:g}, found {[*weights]}"
             )
-        self.floats[at : at + kits] = weights
+        self._settings[self._rows(lane), at : at + kits] = weights
 
-    def hit(self, role: int, velocity: float) -> None:
+    def hit(self, role: int, velocity: float, lane: int | None = None) -> None:
         """Strike a role (number) with a velocity (0 to 1) at the next hop boundary."""
         roles = len(self.packed.spec.roles)
         if not 0 <= role < roles:
             raise GhostnoteError(f"hit: role {role} of a model with {roles} roles; count from 0")
         if not 0.0 <= velocity <= 1.0:
             raise GhostnoteError(f"hit: velocity must be 0 to 1, found {velocity}")
-        cpu.hit(self.packed.header, self.ints, self.floats, role, velocity)
+        header, _, ints, floats = self._places
+        for one in range(self.lanes)[self._rows(lane)]:
+            cpu.hit(header, ints, floats, one, role, velocity)
 
     def generate(self, out: FLOATS) -> None:
-        """Write the next samples into `out` float32 [n]."""
-        cpu.generate(self.packed.header, self.packed.weights, self.ints, self.floats, out)
+        """Write the next samples into `out` float32 [n], or [lanes, n] of several lanes."""
+        if out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise GhostnoteError("generate: the output must be contiguous float32")
+        count = self._count(out.shape)
+        cpu.run(*self._places, count, out.ctypes.data, 0, 0)
 
     def teacher_force(self, levels: INTS) -> FLOATS:
-        """Feed `levels` int64 [n] as if they had been drawn; return their logits [n, Q]."""
-        count = self.packed.spec.levels
-        if len(levels) and not (levels.min() >= 0 and levels.max() < count):
-            raise GhostnoteError(f"teacher forcing: levels must be 0 to {count - 1}")
-        logits = np.full((len(levels), count), np.nan, np.float32)
-        cpu.teacher_force(
-            self.packed.header, self.packed.weights, self.ints, self.floats, levels, logits
-        )
-        return logits
+        """Feed `levels` int64 [n] (or [lanes, n]) as if they had been drawn.
+
+        Returns what the network puts out for each, [n, O] (or [lanes, n, O]), O as `spec.outputs`.
+        """
+        known = self.packed.spec.levels
+        fed = np.ascontiguousarray(levels, np.int64)
+        count = self._count(fed.shape)
+        if fed.size and not (fed.min() >= 0 and fed.max() < known):
+            raise GhostnoteError(f"teacher forcing: levels must be 0 to {known - 1}")
+        outputs = np.full((*fed.shape, self.packed.spec.outputs), np.nan, np.float32)
+        cpu.run(*self._places, count, 0, fed.ctypes.data, outputs.ctypes.data)
+        return outputs
 
     def save(self) -> Snapshot:
         """Take out a copy of the state."""
-        return Snapshot(self.packed.spec, self.ints.copy(), self.floats.copy())
+        packed = self.packed
+        return Snapshot(packed.spec, packed.precision, self.ints.copy(), self.floats.copy())
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Put a state back that `save` took from a stream of a model of the same shape."""
-        if snapshot.spec != self.packed.spec:
+        """Put a state back that `save` took from one of the same model shape and lanes."""
+        ours = (self.packed.spec, self.packed.precision, self.ints.shape)
+        if (snapshot.spec, snapshot.precision, snapshot.ints.shape) != ours:
             raise GhostnoteError("state: the snapshot is of a model of another shape")
         self.ints[:] = snapshot.ints
+        self._enter()  # the snapshot's process had its own code
         self.floats[:] = snapshot.floats
+
+    def _enter(self) -> None:
+        """Note where the code is that the kernel's entries call."""
+        entries = cpu.entry_points()
+        self.ints[p.I_PRODUCT], self.ints[p.I_STEP] = entries.product, entries.step
+
+    def _rows(self, lane: int | None) -> slice:
+        if lane is None:
+            return slice(0, self.lanes)
+        if not 0 <= lane < self.lanes:
+            raise GhostnoteError(f"lane {lane} of {self.lanes}; count from 0")
+        return slice(lane, lane + 1)
+
+    def _count(self, shape: tuple[int, ...]) -> int:
+        """Return the samples a lane of an array [n] or [lanes, n]."""
+        if len(shape) == 2 and shape[0] == self.lanes:
+            return shape[1]
+        if len(shape) == 1 and self.lanes == 1:
+            return shape[0]
+        raise GhostnoteError(f"state of {self.lanes} lanes: found an array of shape {[*shape]}")

@@ -25,13 +25,18 @@ MAX_WEIGHTS = 128 * 1024 * 1024  # 512 MB of float32, twice the largest network 
 def weight_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of every weight array of a model, in the order of the file.
 
-    Letters: L layers, k taps, R residual, D gate, S skip, H head channels, Q levels, C control
-    features, E the last of the dense conditioning layers.
+    Letters: L layers, k taps, R residual, D gate, S skip, H head channels, Q levels, O outputs,
+    C control features, E the last of the dense conditioning layers.
     """
     layers, r, d = spec.layers, spec.residual, spec.gate
-    shapes: dict[str, tuple[int, ...]] = {
+    first: dict[str, tuple[int, ...]] = {  # oldest tap first, as everywhere
         "mulaw_table": (spec.levels,),
-        "input_weight": (spec.input_taps, spec.levels, r),  # oldest tap first, as everywhere
+        "input_weight": (spec.input_taps, spec.levels, r),
+    }
+    if spec.mixtures:
+        first = {"input_weight": (spec.input_taps, r), "input_bias": (r,)}
+    shapes: dict[str, tuple[int, ...]] = {
+        **first,
         "filter_weight": (layers, spec.filter_width, 2 * d, r),  # D rows of tanh, D of sigmoid
         "filter_bias": (layers, 2 * d),
         "residual_weight": (layers - 1, r, d),  # the last layer's would go nowhere
@@ -40,8 +45,8 @@ def weight_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         "skip_bias": (spec.skip,),
         "head0_weight": (spec.head, spec.skip),
         "head0_bias": (spec.head,),
-        "head1_weight": (spec.levels, spec.head),
-        "head1_bias": (spec.levels,),
+        "head1_weight": (spec.outputs, spec.head),  # mixtures: K logits, K means, K log-scales
+        "head1_bias": (spec.outputs,),
     }
     if spec.conditioning:
         widths = (spec.conditioning, *spec.cond_hidden)
@@ -88,7 +93,12 @@ def random_weights(spec: ModelSpec, seed: int = 0, gain: float = 1.0) -> dict[st
         if name == "input_weight":
             scale = 1.0
         weights[name] = (rng.standard_normal(shape) * scale).astype(np.float32)
-    weights["mulaw_table"] = mulaw.decode_table(spec.levels)
+    if spec.mixtures:
+        # Means inside the range, and noise that leaves something of them.
+        weights["head1_weight"][spec.mixtures : 2 * spec.mixtures] *= np.float32(0.3)
+        weights["head1_bias"][2 * spec.mixtures :] -= np.float32(4.0)
+    else:
+        weights["mulaw_table"] = mulaw.decode_table(spec.levels)
     if spec.roles:
         weights["age_table"] = control.age_table(spec)
     return weights

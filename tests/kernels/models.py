@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ghostnote.kernels.levels import decode, encode
 from ghostnote.kernels.packing import Packed, pack
 from ghostnote.kernels.reference import Reference
-from ghostnote.kernels.spec import ROLES, ModelSpec
+from ghostnote.kernels.spec import LEVELS_16, ROLES, ModelSpec
 from ghostnote.kernels.state import State
 from ghostnote.kernels.weights import random_weights
 
@@ -93,11 +94,30 @@ SPECS: dict[str, ModelSpec] = {
     "smallest": ModelSpec(
         1000, 1, (1,), residual=1, gate=1, skip=1, head=1, levels=2, input_taps=1
     ),
-}
+    "500 channels": ModelSpec(
+        8000, 16, (2, 9), residual=500, gate=500, skip=300, head=500, levels=512, kits=("one",),
+        cond_hidden=(3,),
+    ),
+    "mixture of 10": ModelSpec(
+        24000, 9, (7, 40, 5, 31), filter_width=3, residual=24, gate=18, skip=30, head=20,
+        levels=LEVELS_16, mixtures=10, input_taps=3, kits=("one", "two"), cond_hidden=(6,),
+        **_THREE_ROLES,
+    ),
+    "mixture of 1": ModelSpec(
+        16000, 5, (3, 1), residual=1, gate=1, skip=3, head=5, levels=LEVELS_16, mixtures=1,
+        input_taps=1,
+    ),
+    "mixture of 32": ModelSpec(
+        16000, 16, (8, 2, 9), residual=33, gate=49, skip=65, head=70, levels=LEVELS_16,
+        mixtures=32,
+    ),
+}  # fmt: skip
 
 
 # Deep networks of random weights amplify rounding as they amplify the signal; these stay calm.
 _GAINS = {"dilation 512": 1.0, "sixty layers, kits only": 0.8}
+# Where any other would leave single channels silent.
+_SEEDS = {"mixture of 1": 24}
 
 
 class Model(NamedTuple):
@@ -109,9 +129,9 @@ class Model(NamedTuple):
     hits: list[Hit]
     kit: list[float]
 
-    def state(self, seed: int = 0, stream: int = 0) -> State:
-        """Returns a new stream under the model's kit."""
-        state = State(self.packed, seed, stream)
+    def state(self, seed: int = 0, stream: int = 0, streams: int = 1) -> State:
+        """Returns new lanes, all under the model's kit."""
+        state = State(self.packed, seed, stream, streams)
         if self.kit:
             state.set_kit(self.kit)
             state.reset()
@@ -119,10 +139,14 @@ class Model(NamedTuple):
 
 
 @cache
-def model(name: str) -> Model:
-    """Returns a model by its name in SPECS."""
+def model(name: str, precision: str = "fp32") -> Model:
+    """Returns a model by its name in SPECS, packed in a precision."""
+    if precision != "fp32":
+        plain = model(name)
+        return plain._replace(packed=pack(plain.spec, plain.weights, precision))
     spec = SPECS[name]
-    weights = random_weights(spec, seed=len(name), gain=_GAINS.get(name, 1.5))
+    seed = _SEEDS.get(name, len(name))
+    weights = random_weights(spec, seed, _GAINS.get(name, 1.5))
     kit = [0.7, -0.2, 0.5][: len(spec.kits)]
     return Model(spec, weights, pack(spec, weights), scatter(spec), kit)
 
@@ -169,14 +193,18 @@ class ReferencePlayer:
 
     def __init__(self, model: Model, samples: int) -> None:
         self.spec = model.spec
-        self.reference = Reference(model.spec, model.weights)
+        self.reference = self.network(model)
         self.rows = plain_rows(model, samples // model.spec.hop + 1)
         silent = model._replace(hits=[])
         self.state = self.reference.start(plain_rows(silent, 1)[0])
         self.index = 0
 
+    def network(self, model: Model) -> Reference:
+        """Returns the reference that plays."""
+        return Reference(model.spec, model.weights)
+
     def step(self, level: int) -> DOUBLES:
-        """Takes in the last level and returns the logits [Q] of the next."""
+        """Takes in the last level and returns what the network puts out for the next, [O]."""
         if self.index % self.spec.hop == 0:
             self.reference.set_control(self.state, self.rows[self.index // self.spec.hop])
         self.index += 1
@@ -184,7 +212,7 @@ class ReferencePlayer:
 
 
 def by_hops(model: Model, state: State, samples: int, work: Callable[[int, int], None]) -> None:
-    """Calls work(first, last) for each hop of a fresh stream after striking the hop's hits."""
+    """Calls work(first, last) for each hop of fresh lanes after striking the hop's hits."""
     hop = model.spec.hop
     for first in range(0, samples, hop):
         for time, role, velocity in model.hits:
@@ -201,7 +229,7 @@ def play(model: Model, state: State, samples: int) -> FLOATS:
 
 
 def force(model: Model, state: State, levels: INTS) -> FLOATS:
-    """Returns the logits [n, Q] of a fresh stream that is fed levels [n] under the model's hits."""
+    """Returns what a fresh stream puts out, [n, O], fed levels [n] under the model's hits."""
     parts: list[FLOATS] = []
     by_hops(
         model,
@@ -214,10 +242,9 @@ def force(model: Model, state: State, levels: INTS) -> FLOATS:
 
 def levels_of(model: Model, samples: Sequence[float] | FLOATS) -> INTS:
     """Returns the level that each sample came from."""
-    table = model.weights["mulaw_table"]
-    levels = np.searchsorted(table, np.asarray(samples, np.float32))
-    assert (table[levels] == samples).all()
-    return levels
+    found = encode(model.spec, samples)
+    assert (decode(model.spec, found) == samples).all()
+    return found
 
 
 def same_bits(a: FLOATS, b: FLOATS) -> bool:

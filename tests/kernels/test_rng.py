@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghostnote.kernels import rng
+from ghostnote.kernels.spec import ModelSpec
 
 # Random123's kat_vectors, "philox4x32 10": counter, key, result.
 KNOWN = [
@@ -56,6 +57,9 @@ def test_a_number_is_a_function_of_all_64_bits_of_seed_stream_and_index(
     counter = [index % WORD, index // WORD, stream % WORD, stream // WORD]
     word = plain_philox(counter, [seed % WORD, seed // WORD])[0]
     assert float(rng.uniform(seed, stream, index)) == max(word >> 8, 0.5) / 2**24
+    second = plain_philox(counter, [seed % WORD, seed // WORD])[1]
+    pair = [float(number) for number in rng.uniform_pair(seed, stream, index)]
+    assert pair == [max(word >> 8, 0.5) / 2**24, max(second >> 8, 0.5) / 2**24]
 
 
 def test_a_run_of_numbers_crosses_the_32_bit_edge_of_the_index() -> None:
@@ -63,6 +67,16 @@ def test_a_run_of_numbers_crosses_the_32_bit_edge_of_the_index() -> None:
     run = rng.uniforms(1, 2, first, 6)
     assert run.tolist() == [float(rng.uniform(1, 2, first + i)) for i in range(6)]
     assert len(set(run.tolist())) == 6
+
+
+def test_a_mixture_draws_by_pairs_whose_first_are_the_numbers_of_all() -> None:
+    softmax = ModelSpec(8000, 8, (1,))
+    mixture = ModelSpec(8000, 8, (1,), levels=65536, mixtures=2)
+    one = rng.uniforms_of(softmax, 4, 3, 100, 50)
+    two = rng.uniforms_of(mixture, 4, 3, 100, 50)
+    assert (one.shape, two.shape) == ((50,), (50, 2))
+    assert (two[:, 0] == one).all() and (two[:, 1] != one).any()
+    assert (one == rng.uniforms(4, 3, 100, 50)).all()
 
 
 def test_numbers_are_uniform_on_zero_to_below_one() -> None:

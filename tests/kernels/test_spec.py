@@ -24,6 +24,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
     chokes = draw(st.lists(st.permutations(roles), max_size=3)) if len(roles) > 1 else []
     channels = st.integers(1, 40)
     hidden = draw(st.lists(channels, min_size=1, max_size=4)) if roles or kits else []
+    mixtures = draw(st.sampled_from([0, 0, 1, 10, 32]))
     return ModelSpec(
         samplerate=draw(st.integers(1000, 384000)),
         hop=draw(st.integers(1, 4096)),
@@ -33,7 +34,8 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         gate=draw(channels),
         skip=draw(channels),
         head=draw(channels),
-        levels=draw(st.integers(2, 1024)),
+        levels=65536 if mixtures else draw(st.integers(2, 1024)),
+        mixtures=mixtures,
         input_taps=draw(st.integers(1, 8)),
         roles=roles,
         kits=kits,
@@ -96,6 +98,11 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("head", {"head": "128"}),
     ("levels", {"levels": 1}),
     ("levels", {"levels": 1025}),
+    ("levels must be 2 to 1024", {"levels": 65536}),
+    ("levels must be 65536 with mixtures", {"mixtures": 10}),
+    ("mixtures", {"mixtures": -1}),
+    ("mixtures", {"mixtures": 33, "levels": 65536}),
+    ("mixtures", {"mixtures": True, "levels": 65536}),
     ("input_taps", {"input_taps": 0}),
     ("input_taps", {"input_taps": 9}),
     ("roles", {"roles": ("kick", "hat", "open", "kick")}),
@@ -166,6 +173,15 @@ def test_any_json_gives_a_spec_or_one_line(field: str, value: object) -> None:
         assert "\n" not in str(error)
     else:
         assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_a_softmax_model_is_written_as_before_there_were_mixtures() -> None:
+    written = GOOD.to_json()
+    assert list(written) == [field.name for field in fields(ModelSpec) if field.name != "mixtures"]
+    mixture = replace(GOOD, levels=65536, mixtures=10)
+    assert mixture.to_json() == {**written, "levels": 65536, "mixtures": 10}
+    assert (GOOD.outputs, GOOD.choices) == (100, 100)
+    assert (mixture.outputs, mixture.choices, mixture.silence) == (30, 10, 32768)
 
 
 def test_roles_are_told_apart_by_name() -> None:

@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ghostnote.kernels import packing as p
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.packing import aligned_zeros, pack
+from ghostnote.kernels.packing import pack
 from ghostnote.kernels.reference import Reference
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import check_weights, random_weights, weight_shapes
@@ -57,44 +56,20 @@ def test_random_weights_fit_and_are_the_same_for_a_seed(name: str) -> None:
     assert not same_bits(weights["head1_weight"], other["head1_weight"])
 
 
-@pytest.mark.parametrize("name", SPECS)
-def test_every_weight_is_packed_once(name: str) -> None:
-    it = model(name)
-    numbered, next_number = {}, 1
-    for key, array in it.weights.items():
-        numbers = np.arange(next_number, next_number + array.size, dtype=np.float32)
-        numbered[key] = numbers.reshape(array.shape)
-        next_number += array.size
-    assert next_number < 2**24  # each number is a float32 of its own
-    packed = pack(it.spec, numbered).weights
-    assert sorted(packed[packed != 0].tolist()) == list(range(1, next_number))
-
-
-@pytest.mark.parametrize("name", SPECS)
-def test_blocks_begin_on_whole_vectors_of_aligned_memory(name: str) -> None:
-    packed = model(name).packed
-    header = packed.header
-    assert packed.weights.ctypes.data % 64 == 0
-    assert (header[p.AT_MULAW : p.AT_AGE_TABLE + 1] % 16 == 0).all()
-    assert (header[p.S_TEMPERATURE : p.S_FLOATS + 1] % 16 == 0).all()
-
-
-def test_header_slots_are_all_different() -> None:
-    slots = [
-        value
-        for name, value in vars(p).items()
-        if name.isupper() and isinstance(value, int) and not name.startswith("I_")
-    ]
-    assert len(set(slots)) == len(slots)
-
-
-@pytest.mark.parametrize("count", [0, 1, 15, 16, 1000])
-def test_aligned_zeros(count: int) -> None:
-    array = aligned_zeros(count)
-    assert array.shape == (count,)
-    assert array.dtype == np.float32
-    assert not array.any()
-    assert count == 0 or array.ctypes.data % 64 == 0
+def test_a_mixture_hears_samples_and_has_no_table_of_levels() -> None:
+    spec = replace(SPECS[ODD], levels=65536, mixtures=5)
+    shapes = weight_shapes(spec)
+    assert list(shapes)[:2] == ["input_weight", "input_bias"]
+    assert "mulaw_table" not in shapes
+    assert shapes["input_weight"] == (spec.input_taps, spec.residual)
+    assert shapes["input_bias"] == (spec.residual,)
+    assert shapes["head1_weight"] == (15, spec.head) and shapes["head1_bias"] == (15,)
+    weights = random_weights(spec, 3)
+    check_weights(spec, weights)
+    assert list(weights) == list(shapes)
+    del weights["input_bias"]
+    with pytest.raises(GhostnoteError, match="'input_bias' is missing"):
+        check_weights(spec, weights)
 
 
 def test_the_weights_of_another_spec_are_refused() -> None:
