@@ -13,6 +13,7 @@ from ghostnote.training import scoreboard
 from ghostnote.training.evaluate import EvalOptions
 from ghostnote.training.evaluate import evaluate as measure
 
+from .precision import Precision
 from .progress import progress_bar
 
 
@@ -48,6 +49,7 @@ def evaluate(
     threads: Annotated[
         int, typer.Option(help="Streams at a time; 0: one per core.")
     ] = EvalOptions.threads,
+    precision: Precision = EvalOptions.precision,
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for one picture per kit, KIT.png.")
     ] = None,
@@ -66,7 +68,7 @@ def evaluate(
         raise typer.BadParameter("give either --json or --markdown")
     loaded = load_model(find_model(model))
     options = EvalOptions(
-        split, kits, grooves, seconds, bits_seconds, temperature, top_k, seed, threads
+        split, kits, grooves, seconds, bits_seconds, temperature, top_k, seed, threads, precision
     )
     with progress_bar() as progress:
         result = measure(loaded, corpus, options, progress)

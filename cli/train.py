@@ -84,7 +84,9 @@ def train(
     ] = None,
     input_noise: Annotated[
         float | None,
-        _setting("input_noise", "Largest noise on a window's past, in levels.", LEARNING),
+        _setting(
+            "input_noise", "Largest noise on a window's past, in steps of mu-law 256.", LEARNING
+        ),
     ] = None,
     clean: Annotated[
         float | None, _setting("clean", "Share of windows without such noise.", LEARNING)
@@ -113,7 +115,20 @@ def train(
     cycle: Annotated[
         int | None, _setting("cycle", "Dilations 1, 2, 4, ...: how many.", NETWORK)
     ] = None,
-    levels: Annotated[int | None, _setting("levels", "Mu-law levels.", NETWORK)] = None,
+    levels: Annotated[
+        int | None,
+        _setting(
+            "levels", "Mu-law levels of the softmax head: 256, or 1024 for less hiss.", NETWORK
+        ),
+    ] = None,
+    mixtures: Annotated[
+        int | None,
+        _setting(
+            "mixtures",
+            "Logistics of a mixture over 16 bit in place of the softmax; 10 is usual, 0 for none.",
+            NETWORK,
+        ),
+    ] = None,
     cond_hidden: Annotated[
         str | None, _setting("cond_hidden", "Widths of the conditioning's layers.", NETWORK)
     ] = None,

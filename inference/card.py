@@ -25,7 +25,10 @@ def card(model: ModelFile) -> str:
             "hop": f"{spec.hop} samples ({1000 * spec.hop / spec.samplerate:.3g} ms)",
             "layers": f"{spec.layers}, dilations {_dilations(spec.dilations)}",
             "channels": f"residual {spec.residual}, gate {spec.gate}, skip {spec.skip}, "
-            f"head {spec.head}, {spec.levels} mu-law levels",
+            f"head {spec.head}",
+            "output": f"mixture of {spec.mixtures} logistics over 16 bit"
+            if spec.mixtures
+            else f"softmax over {spec.levels} mu-law levels",
             "filter width": str(spec.filter_width),
             "receptive field": f"{spec.receptive_field} samples "
             f"({1000 * spec.receptive_field / spec.samplerate:.3g} ms)",

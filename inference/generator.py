@@ -1,4 +1,4 @@
-"""Generator: a model that plays hits, offline: as many samples as are asked for.
+"""Generators: models that play hits, offline: as many samples as are asked for.
 
 The audio engine does the same inside its own loop with the same kernel; a test compares them.
 One thread at a time; several generators may share one packed model.
@@ -28,6 +28,80 @@ class Hit(NamedTuple):
     velocity: float
 
 
+class Take(NamedTuple):
+    """How one stream is drawn: its random numbers, its kit weights (None: the first kit)."""
+
+    seed: int = 0
+    stream: int = 0
+    kit: Sequence[float] | None = None
+    temperature: float = 1.0
+    top_k: int = 0
+
+
+class Lanes:
+    """Takes of one model side by side, each with hits still to come.
+
+    Each gives the samples that it would give alone, but weights are read once for all.
+    """
+
+    def __init__(self, packed: Packed, takes: Sequence[Take]) -> None:
+        self.spec = packed.spec
+        self.state = State(packed, streams=len(takes))
+        for lane, take in enumerate(takes):
+            self.state.seed(take.seed, lane, take.stream)
+            self.state.set_sampling(take.temperature, take.top_k, lane)
+            if take.kit is not None:
+                self.state.set_kit(take.kit, lane)
+        self.state.reset()
+        self._hits: deque[tuple[Hit, int]] = deque()  # and their lanes; soonest first
+
+    def add(self, hits: Sequence[Hit], lane: int = 0) -> None:
+        """Take in hits; each starts at the first hop boundary at or after its sample.
+
+        Raises
+        ------
+        GhostnoteError
+            If the model has no such role or a velocity is not in (0, 1].
+        """
+        for sample, role, velocity in hits:
+            if role not in self.spec.roles:
+                raise GhostnoteError(
+                    f"hit: the model has no role {role!r}; it has {', '.join(self.spec.roles)}"
+                )
+            if not 0.0 < velocity <= 1.0:
+                raise GhostnoteError(f"hit: velocity must be above 0, up to 1, found {velocity}")
+            self._hits.append((Hit(sample, role, velocity), lane))
+        # First come, first struck among hits of one sample: the later of them chokes the earlier.
+        self._hits = deque(sorted(self._hits, key=lambda item: item[0].sample))
+
+    def play(self, frames: int) -> FLOATS:
+        """Return the next samples, float32 [lanes, frames]; chunked equals whole."""
+        state, hop = self.state, self.spec.hop
+        out = np.empty((state.lanes, frames), np.float32)
+        done = 0
+        while done < frames:
+            if state.index % hop == 0:
+                self._strike()
+            piece = min(frames - done, self._until_next())
+            part = np.empty((state.lanes, piece), np.float32)
+            state.generate(part)
+            out[:, done : done + piece] = part
+            done += piece
+        return out
+
+    def _strike(self) -> None:
+        """Strike all hits whose time has come."""
+        while self._hits and self._hits[0][0].sample <= self.state.index:
+            (_, role, velocity), lane = self._hits.popleft()
+            self.state.hit(self.spec.roles.index(role), velocity, lane)
+
+    def _until_next(self) -> int:
+        """Return the samples up to the hop boundary at which the next hit starts."""
+        index, hop = self.state.index, self.spec.hop
+        soonest = self._hits[0][0].sample if self._hits else index + self.spec.samplerate
+        return -(-max(soonest, index + 1) // hop) * hop - index
+
+
 class Generator:
     """One stream of a model with a list of hits still to come.
 
@@ -45,43 +119,14 @@ class Generator:
         temperature: float = 1.0,
         top_k: int = 0,
     ) -> None:
-        self.spec = packed.spec
-        self.state = State(packed, seed, stream)
-        self.state.set_sampling(temperature, top_k)
-        if kit is not None:
-            self.state.set_kit(kit)
-            self.state.reset()
-        self._hits: deque[Hit] = deque()  # soonest first
+        self._lanes = Lanes(packed, [Take(seed, stream, kit, temperature, top_k)])
+        self.spec, self.state = packed.spec, self._lanes.state
 
     def add(self, hits: Sequence[Hit]) -> None:
-        """Take in hits; each starts at the first hop boundary at or after its sample.
-
-        Raises
-        ------
-        GhostnoteError
-            If the model has no such role or a velocity is not in (0, 1].
-        """
-        for sample, role, velocity in hits:
-            if role not in self.spec.roles:
-                raise GhostnoteError(
-                    f"hit: the model has no role {role!r}; it has {', '.join(self.spec.roles)}"
-                )
-            if not 0.0 < velocity <= 1.0:
-                raise GhostnoteError(f"hit: velocity must be above 0, up to 1, found {velocity}")
-            self._hits.append(Hit(sample, role, velocity))
-        # First come, first struck among hits of one sample: the later of them chokes the earlier.
-        self._hits = deque(sorted(self._hits, key=lambda hit: hit.sample))
+        """Take in hits, as `Lanes.add` does."""
+        self._lanes.add(hits)
 
     def play(self, frames: int) -> FLOATS:
         """Return the next `frames` samples, float32 [frames]; chunked equals whole."""
-        out = np.empty(frames, np.float32)
-        done = 0
-        while done < frames:
-            inside = self.state.index % self.spec.hop
-            while inside == 0 and self._hits and self._hits[0].sample <= self.state.index:
-                _, role, velocity = self._hits.popleft()
-                self.state.hit(self.spec.roles.index(role), velocity)
-            step = min(frames - done, self.spec.hop - inside)
-            self.state.generate(out[done : done + step])
-            done += step
-        return out
+        samples: FLOATS = self._lanes.play(frames)[0]
+        return samples

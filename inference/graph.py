@@ -22,7 +22,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.reference import LEAST_LOG_SCALE
+from ghostnote.kernels.spec import LEVELS_16, ModelSpec
 from ghostnote.kernels.weights import Weights, check_weights, weight_shapes
 
 OPSET = 17
@@ -80,7 +81,7 @@ def graph_inputs(spec: ModelSpec) -> dict[str, Kind]:
     N samples and H hops are free in every call.
     """
     inputs: dict[str, Kind] = {
-        "uniforms": (TensorProto.FLOAT, ("N",)),
+        "uniforms": (TensorProto.FLOAT, ("N", 2) if spec.mixtures else ("N",)),
         "forced": (TensorProto.INT64, ("N",)),
         "temperature": (TensorProto.FLOAT, ()),
         "top_k": (TensorProto.INT64, ()),
@@ -102,7 +103,7 @@ def graph_outputs(spec: ModelSpec) -> dict[str, Kind]:
     return {
         "levels": (TensorProto.INT64, ("N",)),
         "samples": (TensorProto.FLOAT, ("N",)),
-        "logits": (TensorProto.FLOAT, ("N", spec.levels)),
+        "logits": (TensorProto.FLOAT, ("N", spec.outputs)),
         "level_history_out": (TensorProto.INT64, (spec.input_taps,)),
         "past_out": (TensorProto.FLOAT, (past_rows(spec), spec.residual)),
     }
@@ -182,9 +183,11 @@ def _call_graph(spec: ModelSpec) -> onnx.GraphProto:
         "skips": n.add(
             "Reshape", n.add("Transpose", "skip_weight", perm=[1, 0, 2]), n.ints([0, -1])
         ),
-        "embedding": n.add("Reshape", "input_weight", n.ints([-1, r])),
-        "tap_offset": n.ints([tap * spec.levels for tap in range(spec.input_taps)]),
     }
+    if not spec.mixtures:
+        shared["embedding"] = n.add("Reshape", "input_weight", n.ints([-1, r]))
+        offsets = [tap * spec.levels for tap in range(spec.input_taps)]
+        shared["tap_offset"] = n.ints(offsets)
     residuals: list[str] = []
     if layers > 1:
         flat = n.add("Reshape", "residual_weight", n.ints([-1, d]))
@@ -221,7 +224,7 @@ def _call_graph(spec: ModelSpec) -> onnx.GraphProto:
         parts = [pasts[i] for i in short]
         carried["short"] = n.add("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
     carried["history"] = "level_history"
-    count = n.add("Shape", "uniforms")
+    count = n.add("Shape", "forced" if spec.mixtures else "uniforms")
     shared["count"] = count
     blocks = n.add("Div", n.add("Add", count, n.ints([BLOCK - 1])), n.ints([BLOCK]))
     blocks = n.add("Squeeze", blocks)
@@ -243,9 +246,12 @@ def _call_graph(spec: ModelSpec) -> onnx.GraphProto:
     start, axis = n.ints([0]), n.ints([0])
     flat = n.add("Reshape", "all_levels", n.ints([-1]))
     n.add("Slice", flat, start, count, axis, out="levels")
-    flat = n.add("Reshape", "all_logits", n.ints([-1, spec.levels]))
+    flat = n.add("Reshape", "all_logits", n.ints([-1, spec.outputs]))
     n.add("Slice", flat, start, count, axis, out="logits")
-    n.add("Gather", "mulaw_table", "levels", out="samples")
+    if spec.mixtures:
+        _samples(n, "levels", out="samples")
+    else:
+        n.add("Gather", "mulaw_table", "levels", out="samples")
     return helper.make_graph(
         n.nodes, "ghostnote", _values(graph_inputs(spec)), _values(graph_outputs(spec))
     )
@@ -290,7 +296,7 @@ def _block_graph(
     last = n.add("Add", first, n.ints([BLOCK]))  # Slice clips it to the end
     uniforms = n.add("Slice", "uniforms", first, last, axis0)
     forced = n.add("Slice", "forced", first, last, axis0)
-    size = n.add("Shape", uniforms)
+    size = n.add("Shape", forced if spec.mixtures else uniforms)
     if spec.conditioning:
         bias = n.add("Gather", shared["bias"], n.add("Slice", "hop_of", first, last, axis0))
     else:
@@ -337,7 +343,7 @@ def _block_graph(
         "more.next": (TensorProto.BOOL, ()),
         **{f"{name}.next": kind for name, kind in kinds.items()},
         "levels.block": (TensorProto.INT64, (BLOCK,)),
-        "logits.block": (TensorProto.FLOAT, (BLOCK, spec.levels)),
+        "logits.block": (TensorProto.FLOAT, (BLOCK, spec.outputs)),
     }
     return helper.make_graph(n.nodes, "block", _values(described), _values(outputs))
 
@@ -372,10 +378,14 @@ def _step_graph(
         biases |= {i: gates[2 * place : 2 * place + 2] for place, i in enumerate(short)}
     biases |= {i: parts[2 * place : 2 * place + 2] for place, i in enumerate(long)}
 
-    looked_up = n.add(
-        "Gather", shared["embedding"], n.add("Add", "history.in", shared["tap_offset"])
-    )
-    x = n.add("ReduceSum", looked_up, n.ints([0]), keepdims=1)  # [1, R]
+    if spec.mixtures:
+        heard = n.add("Reshape", _samples(n, "history.in"), n.ints([1, -1]))
+        x = n.add("Gemm", heard, "input_weight", "input_bias")  # [1, R]
+    else:
+        looked_up = n.add(
+            "Gather", shared["embedding"], n.add("Add", "history.in", shared["tap_offset"])
+        )
+        x = n.add("ReduceSum", looked_up, n.ints([0]), keepdims=1)  # [1, R]
     inputs, gated = [], []
     for i in range(spec.layers):
         inputs.append(x)
@@ -390,7 +400,8 @@ def _step_graph(
     hidden = n.add("Relu", n.add("Gemm", hidden, "head0_weight", "head0_bias", transB=1))
     logits = n.add("Gemm", hidden, "head1_weight", "head1_bias", transB=1)
     n.add("Reshape", logits, n.ints([-1]), out="logits.out")
-    level = _draw(n)
+    drawn = _draw_mixture(spec, n) if spec.mixtures else _draw(n, "logits.out", "uniform.in")
+    level = n.add("Where", n.add("Less", "forced.in", n.ints(0)), drawn, "forced.in")
     n.add(
         "Concat",
         n.add("Slice", "history.in", n.ints([1]), n.ints([spec.input_taps]), n.ints([0])),
@@ -411,36 +422,57 @@ def _step_graph(
     kinds = {name: _state_kind(spec, name, short) for name in states}
     ins: dict[str, Kind] = {
         **{f"{name}.in": kind for name, kind in kinds.items()},
-        "uniform.in": (floats, ()),
+        "uniform.in": (floats, (2,) if spec.mixtures else ()),
         "forced.in": (ints, ()),
         "bias.in": (floats, (2 * spec.layers, d)),
     }
     outs: dict[str, Kind] = {
         **{f"{name}.out": kind for name, kind in kinds.items()},
         "level.out": (ints, ()),
-        "logits.out": (floats, (spec.levels,)),
+        "logits.out": (floats, (spec.outputs,)),
         "inputs.out": (floats, (spec.layers, r)),
     }
     return helper.make_graph(n.nodes, "step", _values(ins), _values(outs))
 
 
-def _draw(n: _Nodes) -> str:
-    """Add the choice of a level, int64 [1]: inverse CDF in index order, as the reference does.
+def _samples(n: _Nodes, levels: str, out: str = "") -> str:
+    """Add the amplitudes of levels of 16 bit."""
+    centred = n.add("Cast", n.add("Sub", levels, n.ints(LEVELS_16 // 2)), to=TensorProto.FLOAT)
+    return n.add("Div", centred, n.floats(LEVELS_16 // 2), out=out)
+
+
+def _draw_mixture(spec: ModelSpec, n: _Nodes) -> str:
+    """Add the level drawn from a mixture of logistics, int64 [1], as the reference draws it."""
+    logits, means, log_scales = n.split("logits.out", [spec.mixtures] * 3)
+    first, second = n.split("uniform.in", [1, 1])
+    component = _draw(n, logits, first)
+    mean = n.add("Gather", means, component)
+    log_scale = n.add("Max", n.add("Gather", log_scales, component), n.floats(LEAST_LOG_SCALE))
+    scale = n.add("Mul", n.add("Exp", log_scale), "temperature")
+    odds = n.add("Sub", n.add("Log", second), n.add("Log", n.add("Sub", n.floats(1.0), second)))
+    x = n.add("Add", mean, n.add("Mul", scale, odds))
+    half = n.floats(LEVELS_16 // 2)
+    place = n.add("Add", n.add("Mul", x, half), n.floats(LEVELS_16 // 2 + 0.5))
+    place = n.add("Clip", n.add("Floor", place), n.floats(0), n.floats(LEVELS_16 - 1))
+    return n.add("Cast", place, to=TensorProto.INT64)
+
+
+def _draw(n: _Nodes, logits: str, uniform: str) -> str:
+    """Add the choice of an index, int64 [1]: inverse CDF in index order, as the reference does.
 
     The product of a uniform number below 1 and the total rounds to less than the total, so some
     running sum always exceeds it.
     """
     largest, _ = n.many(
         "TopK",
-        ["logits.out", n.add("Reshape", "top_k", n.ints([1]))],
+        [logits, n.add("Reshape", "top_k", n.ints([1]))],
         ["top.values", "top.indices"],
     )
     floor = n.add("Gather", n.add("Concat", n.floats([-np.inf]), largest, axis=0), n.ints(-1))
-    top = n.add("ReduceMax", "logits.out", keepdims=0)
-    scaled = n.add("Exp", n.add("Div", n.add("Sub", "logits.out", top), "temperature"))
-    scaled = n.add("Where", n.add("Less", "logits.out", floor), n.floats(0.0), scaled)
+    top = n.add("ReduceMax", logits, keepdims=0)
+    scaled = n.add("Exp", n.add("Div", n.add("Sub", logits, top), "temperature"))
+    scaled = n.add("Where", n.add("Less", logits, floor), n.floats(0.0), scaled)
     running = n.add("CumSum", scaled, n.ints(0))
     total = n.add("Gather", running, n.ints([-1]))
-    above = n.add("Greater", running, n.add("Mul", total, "uniform.in"))
-    drawn = n.add("ArgMax", n.add("Cast", above, to=TensorProto.INT32), axis=0, keepdims=1)
-    return n.add("Where", n.add("Less", "forced.in", n.ints(0)), drawn, "forced.in")
+    above = n.add("Greater", running, n.add("Mul", total, uniform))
+    return n.add("ArgMax", n.add("Cast", above, to=TensorProto.INT32), axis=0, keepdims=1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ import soxr
 from ghostnote.kernels.packing import Packed
 from ghostnote.kernels.spec import ModelSpec
 
-from .generator import Generator, Hit
+from .generator import Hit, Lanes, Take
 from .kit_mix import parse_kit
 from .loops import BEATS_PER_BAR
 from .manifest import Loop
@@ -69,30 +69,40 @@ def timeline_of(spec: ModelSpec, loop: Loop) -> Timeline:
     return Timeline(placed, total, start)
 
 
-def make_loop(
-    packed: Packed, loop: Loop, timeline: Timeline, tick: Callable[[int], None]
-) -> FLOATS:
-    """Return the samples of a loop, float32 [frames].
+def make_loops(
+    packed: Packed,
+    loops: Sequence[Loop],
+    timelines: Sequence[Timeline],
+    tick: Callable[[int], None],
+) -> Iterator[FLOATS]:
+    """Return the samples of loops of one model, each float32 [frames], made side by side.
 
     `tick` is called with the number of samples generated since the last call; it may raise to stop.
     Raises GhostnoteError if the model has not the kit or a role.
     """
     spec = packed.spec
-    generator = Generator(
-        packed,
-        loop.seed,
-        kit=parse_kit(spec, loop.kit),
-        temperature=loop.temperature,
-        top_k=loop.top_k,
-    )
-    generator.add(timeline.hits)
-    audio = np.empty(timeline.total, np.float32)
-    chunk = max(1, spec.samplerate // 10)
-    for at in range(0, timeline.total, chunk):
-        audio[at : at + chunk] = generator.play(min(chunk, timeline.total - at))
-        tick(min(chunk, timeline.total - at))
-    if loop.samplerate != spec.samplerate:
-        audio = soxr.resample(audio, spec.samplerate, loop.samplerate, quality="VHQ")
+    takes = [
+        Take(loop.seed, 0, parse_kit(spec, loop.kit), loop.temperature, loop.top_k)
+        for loop in loops
+    ]
+    lanes = Lanes(packed, takes)
+    for lane, timeline in enumerate(timelines):
+        lanes.add(timeline.hits, lane)
+    longest = max(timeline.total for timeline in timelines)
+    audio = np.empty((len(loops), longest), np.float32)
+    chunk = max(1, spec.samplerate // 10 // len(loops))
+    for at in range(0, longest, chunk):
+        end = min(at + chunk, longest)
+        audio[:, at:end] = lanes.play(end - at)
+        tick(sum(max(0, min(end, timeline.total) - at) for timeline in timelines))
+    for lane, (loop, timeline) in enumerate(zip(loops, timelines, strict=True)):
+        yield _cut(audio[lane, : timeline.total], loop, timeline, spec.samplerate)
+
+
+def _cut(audio: FLOATS, loop: Loop, timeline: Timeline, samplerate: int) -> FLOATS:
+    """Return a loop at its own rate, cut out of what was generated and closed at the seam."""
+    if loop.samplerate != samplerate:
+        audio = soxr.resample(audio, samplerate, loop.samplerate, quality="VHQ")
     end = timeline.start + loop.frames
     fade = min(round(CROSSFADE_SECONDS * loop.samplerate), loop.frames)
     rising = np.arange(1, fade + 1, dtype=np.float64) / fade

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.products import PRECISIONS
 
 from .midi import MAX_HITS, Hit
 
@@ -49,6 +50,8 @@ class Loop:
         Version that made it.
     sha256 : str
         Of the WAV file; empty while there is none.
+    precision : str
+        Of the model's weights, one of `PRECISIONS`; manifests that do not tell it mean fp32.
     """
 
     file: str
@@ -66,6 +69,7 @@ class Loop:
     hits: tuple[Hit, ...]
     ghostnote: str
     sha256: str = ""
+    precision: str = "fp32"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
@@ -83,6 +87,7 @@ class Loop:
         if not isinstance(entry, dict):
             raise GhostnoteError(f"expected an object, found {type(entry).__name__}")
         values: dict[str, Any] = {}
+        entry = {"precision": "fp32", **entry}
         for field in fields(cls):
             if field.name not in entry:
                 raise GhostnoteError(f"field {field.name!r} is missing")
@@ -90,6 +95,11 @@ class Loop:
         if not _FILE_NAME.fullmatch(values["file"]):
             raise GhostnoteError(
                 f"field 'file': {values['file'][:80]!r} is no plain .wav file name"
+            )
+        if values["precision"] not in PRECISIONS:
+            raise GhostnoteError(
+                f"field 'precision': {values['precision'][:80]!r} is none of "
+                f"{', '.join(PRECISIONS)}"
             )
         return cls(**values)
 

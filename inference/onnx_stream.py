@@ -69,7 +69,7 @@ class Controls:
 
 
 class Played(NamedTuple):
-    """What one call gave: levels int64 [n], samples float32 [n], logits float32 [n, Q]."""
+    """What one call gave: levels int64 [n], samples float32 [n], logits float32 [n, O]."""
 
     levels: INTS
     samples: FLOATS
@@ -124,7 +124,8 @@ class OnnxStream:
         weights = [*kit] or [0.0] * len(spec.kits)
         silence = np.full(field, spec.silence, np.int64)
         controls = Controls.of_hits(spec, [], field // spec.hop + 1, weights)
-        self.process(np.zeros(field, np.float32), controls, silence)
+        pairs = (field, 2) if spec.mixtures else (field,)
+        self.process(np.full(pairs, 0.5, np.float32), controls, silence)
         self.index = 0
 
     def process(
@@ -139,7 +140,8 @@ class OnnxStream:
 
         Parameters
         ----------
-        uniforms : float32 [n]
+        uniforms : float32 [n], or [n, 2] for a mixture
+            As `rng.uniforms_of` makes them.
         controls : Controls
             Its first hop is the one in which the stream's present sample lies.
         forced : int64 [n], optional
@@ -151,7 +153,7 @@ class OnnxStream:
             "uniforms": uniforms,
             "forced": np.full(count, -1, np.int64) if forced is None else forced,
             "temperature": np.array(temperature, np.float32),
-            "top_k": np.array(top_k, np.int64),
+            "top_k": np.array(min(top_k, spec.choices), np.int64),
             "level_history": self.history,
             "past": self.past,
         }

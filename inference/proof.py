@@ -2,7 +2,12 @@
 
 A proof names a seed and hits, the levels that the float64 reference played for them, and logits
 that it gave for a fixed sequence of levels. An engine that gives other logits, or draws another
-level where the draw was not a near tie, does not play this model. Pure functions; any thread.
+level where the draw was not a near tie, does not play this model.
+
+What a mixture puts out for a sample stands where a softmax has its logits. Its draws are rounded to
+16 bit, so that float32 alone moves one in some dozens over an edge, after which the engine hears
+another past: an engine that plays a mixture freely is put back onto the proof's past at each hop.
+Pure functions; any thread.
 """
 
 from __future__ import annotations
@@ -15,16 +20,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ghostnote.kernels import mulaw, rng
+from ghostnote.kernels import levels as amplitudes
+from ghostnote.kernels import rng
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
-from ghostnote.kernels.reference import Reference, choose, cumulative, margin
-from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.reference import (
+    Reference,
+    draw,
+)
+from ghostnote.kernels.spec import LEVELS_16, ModelSpec
 from ghostnote.kernels.state import State
 from ghostnote.kernels.weights import Weights
 
 from .model_file import ModelFile
 from .onnx_stream import Controls, OnnxStream
+from .tolerance import NEAR_SHARE, missed, output_name, tolerance
 
 INTS = npt.NDArray[np.int64]
 DOUBLES = npt.NDArray[np.float64]
@@ -34,12 +44,6 @@ FORCED = 96
 FORCED_AT = (0, 1, 31, 63, 95)
 
 SAMPLES_MAX, FORCED_MAX = 65536, 4096  # in a file that may come from anywhere
-
-NEAR_TIE = 1e-4
-"""Share of the total by which a draw may miss the edge of its level in float32 and differ."""
-
-LOGIT_ABSOLUTE, LOGIT_RELATIVE = 1e-3, 1e-3
-"""Error allowed of a float32 engine's logits; met with room by all of ours."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Proof:
     forced_at : list of int
         Positions in `forced_levels` whose predicted logits are in `forced_logits`.
     forced_logits : list of list of float
+        For a mixture all that it puts out: logits, means and log-scales.
     """
 
     seed: int
@@ -94,7 +99,15 @@ class Proof:
         if not isinstance(logits, list) or len(logits) != len(at):
             raise GhostnoteError(f"proof field 'forced_logits': expected {len(at)} rows")
         rows = [
-            _numbers({"forced_logits": row}, "forced_logits", float, -1e6, 1e6, levels, levels)
+            _numbers(
+                {"forced_logits": row},
+                "forced_logits",
+                float,
+                -1e6,
+                1e6,
+                spec.outputs,
+                spec.outputs,
+            )
             for row in logits
         ]
         hits = values.get("hits")
@@ -142,11 +155,12 @@ class Replay(NamedTuple):
     Attributes
     ----------
     free : int64 [n] or None
-        Levels played freely; None where that is what `guided` shows already.
-    guided : [n, Q]
-        Logits predicted while the proof's levels were fed.
-    forced : [m, Q]
-        Logits predicted while `forced_levels` were fed.
+        Levels played freely, for a mixture from the proof's own past at each hop; None where that
+        is what `guided` shows already.
+    guided : [n, O]
+        Outputs predicted while the proof's levels were fed.
+    forced : [m, O]
+        Outputs predicted while `forced_levels` were fed.
     """
 
     free: INTS | None
@@ -170,7 +184,7 @@ def make_proof(spec: ModelSpec, weights: Weights, seed: int = 1) -> Proof:
         kit=[1.0, *[0.0] * (len(spec.kits) - 1)] if spec.kits else [],
         hits=[(0, 0, 1.0), (half, 1 % len(spec.roles), 0.625)] if spec.roles else [],
         levels=[spec.silence] * SAMPLES,
-        forced_levels=mulaw.encode(tone, spec.levels).tolist(),
+        forced_levels=amplitudes.encode(spec, tone).tolist(),
         forced_at=list(FORCED_AT),
         forced_logits=[],
     )
@@ -178,7 +192,8 @@ def make_proof(spec: ModelSpec, weights: Weights, seed: int = 1) -> Proof:
     levels, _ = stream.play([-1] * SAMPLES)
     _, logits = stream.play(asked.forced_levels)
     # Six digits are a tenth of a percent of what is tolerated, and half the size of all.
-    rows = [[float(f"{x:.6g}") for x in logits[at]] for at in FORCED_AT]
+    digits = 9 if spec.mixtures else 6
+    rows = [[float(f"{x:.{digits}g}") for x in logits[at]] for at in FORCED_AT]
     return replace(asked, levels=levels, forced_logits=rows)
 
 
@@ -199,12 +214,14 @@ def check_proof(model: ModelFile, engines: Sequence[str] = ("numba",)) -> dict[s
         raise GhostnoteError(f"model {model.path}: has no proof to replay; export it again")
     try:
         proof = Proof.from_json(model.proof, model.spec)
-        return {name: judge(name, ENGINES[name](model, proof), proof) for name in engines}
+        return {
+            name: judge(name, ENGINES[name](model, proof), proof, model.spec) for name in engines
+        }
     except GhostnoteError as error:
         raise GhostnoteError(f"model {model.path}: {error}") from None
 
 
-def judge(engine: str, replay: Replay, proof: Proof) -> Agreement:
+def judge(engine: str, replay: Replay, proof: Proof, spec: ModelSpec) -> Agreement:
     """Compare what an engine did with what the proof says.
 
     Raises
@@ -215,49 +232,70 @@ def judge(engine: str, replay: Replay, proof: Proof) -> Agreement:
     wanted = np.array(proof.forced_logits).reshape(len(proof.forced_at), -1)
     found = np.asarray(replay.forced, np.float64)[proof.forced_at].reshape(wanted.shape)
     error = np.abs(found - wanted)
-    # Written so that NaN counts as wrong.
-    wrong = ~(error <= LOGIT_ABSOLUTE + LOGIT_RELATIVE * np.abs(wanted))
+    wrong = ~(error <= tolerance(spec, wanted))  # written so that NaN counts as wrong
     if wrong.any():
-        row, level = (int(i) for i in np.argwhere(wrong)[0])
+        row, at = (int(i) for i in np.argwhere(wrong)[0])
         raise GhostnoteError(
-            f"proof: {engine} gives logit {found[row, level]:.6g} of level {level} at forced "
-            f"position {proof.forced_at[row]}, expected {wanted[row, level]:.6g}"
+            f"proof: {engine} gives {output_name(spec, at, found[row, at])} at forced "
+            f"position {proof.forced_at[row]}, expected {wanted[row, at]:.6g}"
         )
+    uniforms = rng.uniforms_of(spec, proof.seed, proof.stream, 0, len(proof.levels))
     ties = set()
-    uniforms = rng.uniforms(proof.seed, proof.stream, 0, len(proof.levels))
     for at, (level, u) in enumerate(zip(proof.levels, uniforms, strict=True)):
-        running = cumulative(np.asarray(replay.guided[at], np.float64), proof.temperature)
-        drawn = choose(running, float(u))
+        outputs = np.asarray(replay.guided[at], np.float64)
+        if not np.isfinite(outputs).all():
+            raise GhostnoteError(f"proof: {engine} gives logits at sample {at} that are no numbers")
+        drawn = draw(spec, outputs, u, proof.temperature)
         if drawn != level:
-            missed = margin(running, float(u))
-            if not missed <= NEAR_TIE:
+            near, by = missed(spec, outputs, level, u, proof.temperature)
+            if not near:
                 raise GhostnoteError(
                     f"proof: {engine} draws level {drawn} at sample {at}, expected {level}; "
-                    f"by {missed:.2g} of the total, so no near tie"
+                    f"by {by}, so no near tie"
                 )
             ties.add(at)
+    _refuse_many(engine, len(ties), len(proof.levels))
     if replay.free is not None:
-        _judge_free(engine, replay, proof, uniforms, ties)
+        step = spec.hop if spec.mixtures else max(len(proof.levels), 1)
+        parted, compared = set(), 0
+        for first in range(0, len(proof.levels), step):
+            last = min(first + step, len(proof.levels))
+            apart = _part(engine, replay, proof, spec, first, last)
+            compared += (last if apart is None else apart + 1) - first
+            if apart is not None:
+                parted.add(apart)
+        _refuse_many(engine, len(parted), compared)
+        ties |= parted
     return Agreement(len(proof.levels), len(ties), float(error.max(initial=0.0)))
 
 
-def _judge_free(
-    engine: str, replay: Replay, proof: Proof, uniforms: npt.NDArray[np.float32], ties: set[int]
-) -> None:
-    """Compare what an engine played freely, up to where a near tie first led it elsewhere."""
-    assert replay.free is not None
-    apart = np.nonzero(replay.free != np.array(proof.levels, np.int64))[0]
-    if not len(apart):
-        return
-    at = int(apart[0])
-    running = cumulative(np.asarray(replay.guided[at], np.float64), proof.temperature)
-    missed = margin(running, float(uniforms[at]))
-    if not missed <= NEAR_TIE:
+def _refuse_many(engine: str, ties: int, draws: int) -> None:
+    if ties > max(NEAR_SHARE * draws, 5):
         raise GhostnoteError(
-            f"proof: {engine} plays level {int(replay.free[at])} at sample {at}, expected "
-            f"{proof.levels[at]}; by {missed:.2g} of the total, so no near tie"
+            f"proof: {engine} draws otherwise {ties} times in {draws}, each time by little; "
+            "too often for near ties"
         )
-    ties.add(at)
+
+
+def _part(
+    engine: str, replay: Replay, proof: Proof, spec: ModelSpec, first: int, last: int
+) -> int | None:
+    """Return where, from `first` on, a near tie led an engine that played freely elsewhere."""
+    assert replay.free is not None
+    apart = np.nonzero(replay.free[first:last] != np.array(proof.levels[first:last], np.int64))[0]
+    if not len(apart):
+        return None
+    at = first + int(apart[0])
+    u = rng.uniforms_of(spec, proof.seed, proof.stream, at, 1)[0]
+    played = int(replay.free[at])
+    for level in (proof.levels[at], played):
+        near, by = missed(spec, replay.guided[at], level, u, proof.temperature)
+        if not near:
+            raise GhostnoteError(
+                f"proof: {engine} plays level {played} at sample {at}, expected "
+                f"{proof.levels[at]}; by {by}, so no near tie"
+            )
+    return at
 
 
 class _ReferenceStream:
@@ -274,13 +312,13 @@ class _ReferenceStream:
         """Feed levels, where -1 draws one; return the levels and the logits before each."""
         spec, proof = self.spec, self.proof
         state, level, played = copy.deepcopy(self.start), spec.silence, []
-        logits = np.empty((len(levels), spec.levels))
-        uniforms = rng.uniforms(proof.seed, proof.stream, 0, len(levels))
+        logits = np.empty((len(levels), spec.outputs))
+        uniforms = rng.uniforms_of(spec, proof.seed, proof.stream, 0, len(levels))
         for at, forced in enumerate(levels):
             if at % spec.hop == 0:
                 self.reference.set_control(state, self.rows[at // spec.hop])
             logits[at] = self.reference.step(state, level)
-            drawn = choose(cumulative(logits[at], proof.temperature), float(uniforms[at]))
+            drawn = draw(spec, logits[at], uniforms[at], proof.temperature)
             level = drawn if forced < 0 else forced
             played.append(level)
         return played, logits
@@ -310,7 +348,7 @@ def _replay_numba(model: ModelFile, proof: Proof) -> Replay:
 
     def force(levels: Sequence[int]) -> npt.NDArray[np.float32]:
         fed = np.array(levels, np.int64)
-        logits = np.full((len(fed), spec.levels), np.nan, np.float32)
+        logits = np.full((len(fed), spec.outputs), np.nan, np.float32)
 
         def work(first: int, last: int) -> None:
             logits[first:last] = state.teacher_force(fed[first:last])
@@ -319,26 +357,60 @@ def _replay_numba(model: ModelFile, proof: Proof) -> Replay:
         return logits
 
     samples = np.full(len(proof.levels), np.nan, np.float32)
-    by_hops(len(samples), lambda first, last: state.generate(samples[first:last]))
-    # The table rises from level to level, so each sample is found in it.
-    free = np.searchsorted(model.weights["mulaw_table"], samples).astype(np.int64)
+    past = np.array(proof.levels, np.int64)
+
+    def play(first: int, last: int) -> None:
+        if spec.mixtures:
+            before = state.save()
+        state.generate(samples[first:last])
+        if spec.mixtures:
+            state.restore(before)
+            state.teacher_force(past[first:last])
+
+    by_hops(len(samples), play)
+    free = _levels(spec, model.weights, samples)
     return Replay(free, force(proof.levels), force(proof.forced_levels))
 
 
+def _levels(
+    spec: ModelSpec, weights: Weights, samples: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int64]:
+    """Return the levels that samples were put out for; -1 where there is none."""
+    if spec.mixtures:
+        found = np.nan_to_num(
+            samples.astype(np.float64) * (LEVELS_16 // 2) + LEVELS_16 // 2, nan=-1
+        )
+        return np.asarray(np.where(found == np.floor(found), found, -1), np.int64)
+    # The table rises from level to level, so each sample is found in it.
+    return np.searchsorted(weights["mulaw_table"], samples).astype(np.int64)
+
+
 def _replay_onnx(model: ModelFile, proof: Proof) -> Replay:
-    stream = OnnxStream(model.path, model.spec, proof.kit)
-    controls = proof.controls(model.spec)
+    spec = model.spec
+    stream = OnnxStream(model.path, spec, proof.kit)
+    controls = proof.controls(spec)
 
-    def play(count: int, forced: Sequence[int] | None) -> tuple[INTS, npt.NDArray[np.float32]]:
+    def play(levels: Sequence[int], free: bool) -> tuple[INTS, npt.NDArray[np.float32]]:
+        """Feed levels, or draw: all in one go, or each hop of a mixture from the proof's past."""
         stream.reset(proof.kit)
-        fed = None if forced is None else np.array(forced, np.int64)
-        uniforms = rng.uniforms(proof.seed, proof.stream, 0, count)
-        played = stream.process(uniforms, controls, fed, proof.temperature)
-        return played.levels, played.logits
+        fed = np.array(levels, np.int64)
+        uniforms = rng.uniforms_of(spec, proof.seed, proof.stream, 0, len(fed))
+        if not (free and spec.mixtures):
+            played = stream.process(uniforms, controls, None if free else fed, proof.temperature)
+            return played.levels, played.logits
+        parts = []
+        for hop, first in enumerate(range(0, len(fed), spec.hop)):
+            hop_long = slice(first, first + spec.hop)
+            inputs = uniforms[hop_long], controls.part(hop, hop + 1)
+            before = stream.index, stream.history, stream.past
+            parts.append(stream.process(*inputs, None, proof.temperature).levels)
+            stream.index, stream.history, stream.past = before
+            stream.process(*inputs, fed[hop_long], proof.temperature)
+        return np.concatenate(parts), np.empty((0, spec.outputs), np.float32)
 
-    free, _ = play(len(proof.levels), None)
-    _, guided = play(len(proof.levels), proof.levels)
-    _, logits = play(len(proof.forced_levels), proof.forced_levels)
+    free, _ = play(proof.levels, True)
+    _, guided = play(proof.levels, False)
+    _, logits = play(proof.forced_levels, False)
     return Replay(free, guided, logits)
 
 

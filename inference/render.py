@@ -1,30 +1,32 @@
 """Rendering: loops as WAV files, several at once, and the manifest from which to make them again.
 
-Threads: one thread calls `render_loops` or `remake_loops`, which runs each loop on a worker thread
-with arrays of its own (the kernel does not hold the GIL). `progress` is called from the workers,
-one at a time; `stop` may be set from any thread. No result depends on the number of threads.
+Threads: one thread calls `render_loops` or `remake_loops`, which hands groups of loops to worker
+threads, one for each core (the kernel does not hold the GIL); a group's loops are lanes of one
+state. `progress` is called from the workers, one at a time; `stop` may be set from any thread.
+No result depends on the number of threads or on the grouping.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.packing import Packed, pack
+from ghostnote.kernels.packing import DEFAULT_PRECISION, S_FLOATS, Packed, pack
+from ghostnote.kernels.products import PRECISIONS
 from ghostnote.kernels.spec import DEFAULT_TEMPERATURE
 
 from .kit_mix import default_kit, parse_kit
-from .loop_audio import Timeline, make_loop, timeline_of, wav_of
+from .loop_audio import Timeline, make_loops, timeline_of, wav_of
 from .loops import LoopPlan
 from .manifest import MANIFEST, Loop, read_entries, write_manifest, write_whole
 from .model_file import ModelFile
@@ -34,6 +36,12 @@ Progress = Callable[[float], None]
 
 MAX_COUNT = 100_000
 MAX_STREAMS = 1024
+MAX_LANES = 16
+"""Loops of a group: from here on more share little, and their states fill the caches."""
+
+MAX_NUMBERS = 32_000_000
+"""Numbers (samples and states) that a group of more than one loop may hold in memory: 128 MB."""
+
 SAVE_SECONDS = 5.0
 """How often the manifest is written meanwhile, for the case that the process is killed."""
 
@@ -63,7 +71,9 @@ class RenderOptions:
     top_k : int
         Draw among the k likeliest levels only; 0 is all.
     streams : int or None
-        Loops made at once; None is one per core.
+        Loops made at once; None is what is fastest.
+    precision : str
+        In which the model's weights are held, one of `PRECISIONS`.
 
     Raises
     ------
@@ -79,6 +89,7 @@ class RenderOptions:
     temperature: float = DEFAULT_TEMPERATURE
     top_k: int = 0
     streams: int | None = None
+    precision: str = DEFAULT_PRECISION
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -90,6 +101,9 @@ class RenderOptions:
         ):
             if not low <= value <= high:
                 raise GhostnoteError(f"{name} must be {low} to {high}, found {value}")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise GhostnoteError(f"precision must be one of {known}, found {self.precision!r}")
 
 
 def render_loops(
@@ -129,13 +143,14 @@ def render_loops(
         plan=plan.name,
         hits=plan.hits,
         ghostnote=version("ghostnote"),
+        precision=options.precision,
     )
     listed = _listed(options.out)
     loops = []
     for seed in range(options.seed, options.seed + options.count):
         loop = replace(recipe, seed=seed)
         loops.append(replace(loop, file=_free_name(options.out, listed, loop)))
-    packed = pack(model.spec, model.weights)
+    packed = pack(model.spec, model.weights, options.precision)
     jobs = [_Job(packed, loop, timeline_of(model.spec, loop)) for loop in loops]
     return [made.loop for made in _run(jobs, options.out, options.streams, progress, stop)]
 
@@ -158,10 +173,11 @@ def remake_loops(
     GhostnoteError
         If a model is missing, a recipe is impossible or a file cannot be written.
     """
-    packed = {model.sha256: pack(model.spec, model.weights) for model in models}
+    by_hash = {model.sha256: model for model in models}
+    packed: dict[tuple[str, str], Packed] = {}
     jobs = []
     for loop in loops:
-        if loop.model_sha256 not in packed:
+        if loop.model_sha256 not in by_hash:
             raise GhostnoteError(
                 f"{loop.file}: made with the model {loop.model} of sha256 "
                 f"{loop.model_sha256[:80]}; name that file with --model"
@@ -175,8 +191,10 @@ def remake_loops(
                 )
         except GhostnoteError as error:
             raise GhostnoteError(f"{loop.file}: {error}") from None
-        model = packed[loop.model_sha256]
-        jobs.append(_Job(model, loop, timeline_of(model.spec, loop)))
+        model, which = by_hash[loop.model_sha256], (loop.model_sha256, loop.precision)
+        if which not in packed:
+            packed[which] = pack(model.spec, model.weights, loop.precision)
+        jobs.append(_Job(packed[which], loop, timeline_of(model.spec, loop)))
     made = _run(jobs, out, streams, progress, stop)
     wanted = {loop.file: loop.sha256 for loop in loops}
     return [one.loop for one in made if one.loop.sha256 != wanted[one.loop.file]]
@@ -193,17 +211,46 @@ class _Made(NamedTuple):
     written: bool
 
 
-def _make_file(job: _Job, out: Path, tick: Callable[[int], None]) -> _Made:
+def _groups(jobs: Sequence[_Job], streams: int | None) -> tuple[list[list[int]], int]:
+    """Return numbers of jobs that are made side by side, and how many threads make them."""
+    cores = _cores()
+    at_once = min(streams or cores * MAX_LANES, len(jobs))
+    threads = max(1, min(at_once, cores))
+    groups: list[list[int]] = []
+    models = {id(job.packed): job.packed for job in jobs}
+    for model in models.values():
+        mine = [i for i, job in enumerate(jobs) if job.packed is model]
+        mine.sort(key=lambda i: jobs[i].timeline.total)  # a group lasts as long as its longest
+        each = jobs[mine[-1]].timeline.total + int(model.header[S_FLOATS])
+        lanes = max(1, min(at_once // threads, MAX_LANES, MAX_NUMBERS // each))
+        # So many groups that all threads have alike to do.
+        count = min(len(mine), -(-len(mine) // (lanes * threads)) * threads)
+        groups += [
+            mine[i * len(mine) // count : (i + 1) * len(mine) // count] for i in range(count)
+        ]
+    return sorted(groups), threads
+
+
+def _make_files(
+    jobs: Sequence[_Job],
+    out: Path,
+    tick: Callable[[int], None],
+    done: Callable[[int, _Made], None],
+) -> None:
+    """Make the files of one group; `done` is told each with its place in the group."""
     tick(0)  # if there was a stop, before any work
-    data = wav_of(make_loop(*job, tick), job.loop.samplerate)
-    made = replace(
-        job.loop, sha256=hashlib.sha256(data).hexdigest(), ghostnote=version("ghostnote")
-    )
-    path = out / job.loop.file
-    if job.loop.sha256 not in ("", made.sha256) and path.exists():
-        return _Made(made, written=False)
-    write_whole(path, data)
-    return _Made(made, written=True)
+    loops = [job.loop for job in jobs]
+    sounds = make_loops(jobs[0].packed, loops, [job.timeline for job in jobs], tick)
+    for number, (loop, sound) in enumerate(zip(loops, sounds, strict=True)):
+        data = wav_of(sound, loop.samplerate)
+        made = replace(
+            loop, sha256=hashlib.sha256(data).hexdigest(), ghostnote=version("ghostnote")
+        )
+        path = out / loop.file
+        written = loop.sha256 in ("", made.sha256) or not path.exists()
+        if written:
+            write_whole(path, data)
+        done(number, _Made(made, written))
 
 
 def _run(
@@ -232,28 +279,37 @@ def _run(
     listed = _listed(out)
 
     def save() -> None:
-        new = [made[number].loop for number in sorted(made) if made[number].written]
+        with lock:
+            finished = dict(made)
+        new = [finished[i].loop for i in sorted(finished) if finished[i].written]
         entries = listed | {x.file: listed.get(x.file, {}) | x.to_json() for x in new}
         if new:
             write_manifest(out / MANIFEST, list(entries.values()))
 
+    def make(group: list[int]) -> None:
+        def done(number: int, file: _Made) -> None:
+            with lock:
+                made[group[number]] = file
+
+        with contextlib.suppress(_Stopped):
+            _make_files([jobs[i] for i in group], out, tick, done)
+
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(streams or _cores(), "ghostnote-render") as pool:
-            futures = {pool.submit(_make_file, job, out, tick): i for i, job in enumerate(jobs)}
+        groups, threads = _groups(jobs, streams)
+        with ThreadPoolExecutor(threads, "ghostnote-render") as pool:
+            futures = [pool.submit(make, group) for group in groups]
             try:
-                saved = time.monotonic()
-                for future in as_completed(futures):
-                    if not isinstance(future.exception(), _Stopped):
-                        made[futures[future]] = future.result()
-                    if time.monotonic() - saved > SAVE_SECONDS:
-                        save()
-                        saved = time.monotonic()
+                left = set(futures)
+                while left:
+                    ended, left = wait(left, SAVE_SECONDS, FIRST_EXCEPTION)
+                    for future in ended:
+                        future.result()
+                    save()
             finally:
                 # Also after Ctrl-C or a full disk: what is finished by now is listed.
                 stopped.set()
                 wait(futures)
-                made |= {i: f.result() for f, i in futures.items() if f.exception() is None}
                 save()
     except OSError as error:
         where = error.filename or out

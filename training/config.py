@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.spec import LEVELS_16, ModelSpec
 
 from .dataset import Dataset
 
@@ -15,8 +15,8 @@ from .dataset import Dataset
 class TrainConfig:
     """The settings of a run; a resumed run must have the same, but for `steps`.
 
-    Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `cond_hidden`)
-    are told at `ModelSpec`.
+    Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `mixtures`,
+    `cond_hidden`) are told at `ModelSpec`; with mixtures there are 65536 levels, whatever `levels`.
 
     Parameters
     ----------
@@ -37,9 +37,10 @@ class TrainConfig:
     drop_control : float
         Share of windows whose conditioning is dropped, so that the model can play texture too.
     input_noise : float
-        Largest standard deviation, in levels, of the noise that is added to a window's inputs
-        (each window draws its own, from 0 to this). The targets stay clean, so the network
-        learns to pull a stream that has gone astray back to the drum instead of into hiss.
+        Largest standard deviation of the noise that is added to a window's inputs (each window
+        draws its own, from 0 to this), in steps of mu-law 256 for any head. The targets stay
+        clean, so the network learns to pull a stream that has gone astray back to the drum
+        instead of into hiss.
     clean : float
         Share of windows that get no input noise.
     onset_weight : float
@@ -62,6 +63,7 @@ class TrainConfig:
     cycles: int = 2
     cycle: int = 10
     levels: int = 256
+    mixtures: int = 0
     cond_hidden: tuple[int, ...] = (128, 64)
     steps: int = 6000
     windows: int = 2
@@ -100,6 +102,11 @@ class TrainConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise GhostnoteError(f"training: {name} must be {low} to {high}, found {value}")
+        if self.mixtures and self.levels not in (TrainConfig.levels, LEVELS_16):
+            raise GhostnoteError(
+                f"training: levels {self.levels} are of the softmax head, mixtures speak 16 bit; "
+                "give one of the two"
+            )
 
     def spec(self, dataset: Dataset) -> ModelSpec:
         """Return the model that fits a dataset under these settings."""
@@ -115,7 +122,8 @@ class TrainConfig:
             gate=self.gate,
             skip=self.skip,
             head=self.head,
-            levels=self.levels,
+            levels=LEVELS_16 if self.mixtures else self.levels,
+            mixtures=self.mixtures,
             roles=roles,
             kits=kits,
             ages=ages,

@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from ghostnote.kernels import mulaw
+from ghostnote.kernels import levels
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.spec import ModelSpec
 
 FORMAT = 1
 INDEX = "dataset.json"
@@ -91,9 +92,9 @@ class Dataset:
             raise GhostnoteError(f"dataset clip {path}: does not fit the index; prepare it again")
         return np.asarray(samples, np.float32)
 
-    def levels(self, clip: Clip, levels: int) -> npt.NDArray[np.int16]:
-        """Return a clip's mu-law levels, int16 [frames]."""
-        return mulaw.encode(self.audio(clip), levels)
+    def levels(self, clip: Clip, spec: ModelSpec) -> npt.NDArray[np.int64]:
+        """Return a clip in the levels of a model, int64 [frames]."""
+        return levels.encode(spec, self.audio(clip))
 
     def begin(self) -> None:
         """Make the folder ready for `add`; what an unfinished preparation left is removed.

@@ -26,14 +26,15 @@ from ghostnote.inference.generator import Generator
 from ghostnote.inference.generator import Hit as Trigger
 from ghostnote.inference.midi import Hit
 from ghostnote.inference.model_file import ModelFile
-from ghostnote.kernels import mulaw
+from ghostnote.kernels import levels as amplitudes
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.packing import Packed, pack
+from ghostnote.kernels.packing import DEFAULT_PRECISION, Packed, pack
 from ghostnote.kernels.spec import DEFAULT_TEMPERATURE, ModelSpec
 from ghostnote.kernels.state import State
 
 from .hearing import KitHearing
 from .kits import Kit, load_kit
+from .likelihood import nats
 from .pieces import ALONE, Piece, alone, choose_pieces
 from .scores import Tally, judge
 
@@ -59,6 +60,8 @@ class EvalOptions:
         How the model draws its samples.
     threads : int
         0: one per core.
+    precision : str
+        In which the model's weights are held, one of `PRECISIONS`.
     """
 
     split: str = "validation"
@@ -70,6 +73,7 @@ class EvalOptions:
     top_k: int = 0
     seed: int = 1
     threads: int = 0
+    precision: str = DEFAULT_PRECISION
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -110,7 +114,7 @@ def evaluate(
         If the model takes no triggers, or the corpus has no groove of the split or no kit of
         the model that can be read.
     """
-    spec, packed = model.spec, pack(model.spec, model.weights)
+    spec, packed = model.spec, pack(model.spec, model.weights, options.precision)
     kits, missing = find_kits(model, options.kits or corpus)
     pieces, skipped = options.pieces(corpus)
     plan = [(kit, piece) for kit in kits for piece in (*pieces, alone(kit))]
@@ -142,6 +146,7 @@ def evaluate(
         "model_sha256": model.sha256,
         "corpus": str(corpus),
         "split": options.split,
+        "weights": options.precision,
         "temperature": options.temperature,
         "top_k": options.top_k,
         "seed": options.seed,
@@ -241,17 +246,13 @@ def bits(
     state = State(packed)
     state.set_kit(kit)
     state.reset()
-    levels = mulaw.encode(audio, spec.levels).astype(np.int64)
+    levels = amplitudes.encode(spec, audio)
     struck = [(round(t * spec.samplerate), spec.roles.index(role), v) for t, role, v in hits]
     total, at = 0.0, 0
     for frame, role, velocity in [*struck, (len(levels), -1, 0.0)]:
         while at < min(frame, len(levels)):
             piece = levels[at : min(frame, len(levels), at + spec.samplerate)]
-            logits = state.teacher_force(piece)
-            top = logits.max(axis=1)
-            spent = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-            spent -= logits[np.arange(len(piece)), piece]
-            total += float(spent.sum(dtype=np.float64)) / math.log(2.0)
+            total += float(nats(spec, state.teacher_force(piece), piece).sum()) / math.log(2.0)
             at += len(piece)
         if role >= 0:
             state.hit(role, velocity)

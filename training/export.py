@@ -17,13 +17,12 @@ import torch
 from ghostnote.inference.model_file import ModelFile, load_model, save_model
 from ghostnote.inference.proof import (
     ENGINES,
-    LOGIT_ABSOLUTE,
-    LOGIT_RELATIVE,
     Agreement,
     Proof,
     judge,
     make_proof,
 )
+from ghostnote.inference.tolerance import output_name, tolerance
 from ghostnote.kernels import control, mulaw
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
@@ -81,7 +80,8 @@ def mean_weights(checkpoint: Checkpoint) -> Weights:
         name: np.ascontiguousarray(tensor.numpy(), np.float32)
         for name, tensor in checkpoint.part("mean").items()
     }
-    weights["mulaw_table"] = mulaw.decode_table(spec.levels)
+    if not spec.mixtures:
+        weights["mulaw_table"] = mulaw.decode_table(spec.levels)
     if spec.roles:
         weights["age_table"] = control.age_table(spec)
     check_weights(spec, weights)
@@ -137,22 +137,22 @@ def check_export(model: ModelFile, proof: Proof) -> dict[str, Agreement]:
         Naming the engine, the position and the difference.
     """
     replays = {name: replay(model, proof) for name, replay in ENGINES.items()}
-    agreed = {name: judge(name, replay, proof) for name, replay in replays.items()}
+    agreed = {name: judge(name, replay, proof, model.spec) for name, replay in replays.items()}
     wanted = replays["reference"].guided
     found = torch_logits(model.spec, model.weights, proof)
     error = np.abs(found - wanted)
-    wrong = ~(error <= LOGIT_ABSOLUTE + LOGIT_RELATIVE * np.abs(wanted))
+    wrong = ~(error <= tolerance(model.spec, wanted))
     if wrong.any():
-        at, level = (int(i) for i in np.argwhere(wrong)[0])
+        at, output = (int(i) for i in np.argwhere(wrong)[0])
         raise GhostnoteError(
-            f"export: torch gives logit {found[at, level]:.6g} of level {level} at sample {at}, "
-            f"the reference {wanted[at, level]:.6g}; not exported"
+            f"export: torch gives {output_name(model.spec, output, found[at, output])} at sample "
+            f"{at}, the reference {wanted[at, output]:.6g}; not exported"
         )
     return agreed | {"torch": Agreement(len(wanted), 0, float(error.max()))}
 
 
 def torch_logits(spec: ModelSpec, weights: Weights, proof: Proof) -> FLOATS:
-    """Return the logits [n, Q] that the network of the training gives before a proof's levels."""
+    """Return the outputs [n, O] that the network of the training gives before a proof's levels."""
     model = WaveNet(spec)
     state = {name: torch.from_numpy(np.array(weights[name])) for name in model.state_dict()}
     model.load_state_dict(state)

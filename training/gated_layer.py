@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ghostnote.kernels import activations
+from . import activations
 
 FLOATS = npt.NDArray[np.float32]
 

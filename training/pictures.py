@@ -49,7 +49,7 @@ def draw_pictures(
     GhostnoteError
         As `evaluate` does.
     """
-    packed = pack(model.spec, model.weights)
+    packed = pack(model.spec, model.weights, options.precision)
     kits, _ = find_kits(model, options.kits or corpus)
     pieces, _ = options.pieces(corpus)
     # The liveliest of the chosen grooves shows the most.

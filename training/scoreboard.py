@@ -41,7 +41,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"Model `{result['model']}` (sha256 `{result['model_sha256'][:16]}`), split "
         f"{result['split']}: {grooves} grooves of {each:.0f} s x {len(result['per_kit'])} kits, "
         f"temperature {result['temperature']:g}, top-k {result['top_k'] or 'off'}, "
-        f"seed {result['seed']}. In brackets: the same figure of the rendered truth."
+        f"seed {result['seed']}, weights in {result['weights']}. In brackets: the same figure of the rendered truth."
     )
     lines = [caption]
     for table in tables(result):

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ghostnote.kernels.errors import GhostnoteError
@@ -30,6 +29,7 @@ from ghostnote.kernels.spec import ModelSpec
 from .checkpoint import NAME, load_checkpoint, restore, save_checkpoint
 from .config import TrainConfig
 from .dataset import Dataset, load_dataset
+from .losses import nats
 from .wavenet import WaveNet
 from .windows import Window, Windows, evenly
 
@@ -275,11 +275,11 @@ def _step(state: _Run, config: TrainConfig, training: Windows, pool: ThreadPoolE
 
 
 def _losses(model: WaveNet, window: Window) -> Tensor:
-    """Return the cross-entropy (nats) [T - context] of a window's targets after its context."""
+    """Return the surprise (nats) [T - context] of a window's targets after its context."""
     rows = None if window.rows is None else torch.from_numpy(window.rows)
-    logits = model(torch.from_numpy(window.inputs), rows)[:, window.context :]
+    outputs = model(torch.from_numpy(window.inputs), rows)[:, window.context :]
     targets = torch.from_numpy(window.targets[window.context :])
-    return F.cross_entropy(logits.t(), targets, reduction="none")
+    return nats(model.spec, outputs, targets)
 
 
 def _gradients(

@@ -20,10 +20,10 @@ from .gated_layer import GatedLayer
 
 
 class WaveNet(nn.Module):
-    """Predicts the next mu-law level from past levels and per-hop control features.
+    """Predicts the next level from past levels and per-hop control features.
 
-    Shapes in the comments: L layers, R residual, D gate, S skip, H head channels, Q levels, k taps,
-    C control features, E last dense conditioning layer.
+    Shapes in the comments: L layers, R residual, D gate, S skip, H head channels, Q levels, O
+    outputs, k taps, C control features, E last dense conditioning layer.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -37,7 +37,11 @@ class WaveNet(nn.Module):
         def zeros(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(*shape))
 
-        self.input_weight = nn.Parameter(_smooth_embedding(spec))  # [taps, Q, R]
+        if spec.mixtures:
+            self.input_weight = normal(spec.input_taps, r, fan=1)
+            self.input_bias = nn.Parameter(torch.randn(r) * 0.1)
+        else:
+            self.input_weight = nn.Parameter(_smooth_embedding(spec))  # [taps, Q, R]
         self.filter_weight = normal(
             layers, spec.filter_width, 2 * d, r, fan=r * spec.filter_width
         )  # [L, k, 2D, R], oldest tap first
@@ -49,8 +53,10 @@ class WaveNet(nn.Module):
         self.skip_bias = zeros(spec.skip)
         self.head0_weight = normal(spec.head, spec.skip, fan=spec.skip, gain=1.4)
         self.head0_bias = zeros(spec.head)
-        self.head1_weight = normal(spec.levels, spec.head, fan=spec.head, gain=0.5)
-        self.head1_bias = zeros(spec.levels)
+        # What a mixture's mean is off by is felt in thousands of levels.
+        gain = 0.1 if spec.mixtures else 0.5
+        self.head1_weight = normal(spec.outputs, spec.head, fan=spec.head, gain=gain)
+        self.head1_bias = nn.Parameter(_first_outputs(spec))
         widths = (spec.conditioning, *spec.cond_hidden)
         self.cond_weight = nn.ParameterList()
         self.cond_bias = nn.ParameterList()
@@ -72,7 +78,7 @@ class WaveNet(nn.Module):
         return bias + self.filter_bias[:, :, None]
 
     def forward(self, levels: Tensor, control: Tensor | None) -> Tensor:
-        """Return the logits of the level *after* each input.
+        """Return the outputs (logits, or a mixture) for the level *after* each input.
 
         Parameters
         ----------
@@ -84,7 +90,7 @@ class WaveNet(nn.Module):
 
         Returns
         -------
-        logits : float32 [Q, T]
+        outputs : float32 [O, T]
         """
         spec = self.spec
         bias = self.hop_bias(control)
@@ -105,11 +111,28 @@ class WaveNet(nn.Module):
         return torch.addmm(self.head1_bias[:, None], self.head1_weight, F.relu(hidden))
 
     def _embed(self, levels: Tensor) -> Tensor:
+        if self.spec.mixtures:
+            samples = (levels - self.spec.silence).float() / self.spec.silence
+            late = [F.pad(samples, (tap, 0))[: len(samples)] for tap in range(self.spec.input_taps)]
+            heard = torch.stack(late[::-1])  # [taps, T], oldest first
+            return torch.addmm(self.input_bias[:, None], self.input_weight.t(), heard)
         x = F.embedding(levels, self.input_weight[-1])
         for tap in range(1, self.spec.input_taps):
             past = F.pad(levels[:-tap], (tap, 0), value=self.spec.silence)
             x = x + F.embedding(past, self.input_weight[-1 - tap])
         return x.t().contiguous()
+
+
+def _first_outputs(spec: ModelSpec) -> Tensor:
+    """Return the bias of the outputs [O] to begin with.
+
+    A mixture's components begin around silence, from the width of a few levels to that of full
+    scale: drums are mostly quiet, and what is loud must not come as a shock.
+    """
+    bias = torch.zeros(spec.outputs)
+    if spec.mixtures:
+        bias[2 * spec.mixtures :] = torch.linspace(-2.0, -8.0, spec.mixtures)
+    return bias
 
 
 def _smooth_embedding(spec: ModelSpec) -> Tensor:

@@ -7,15 +7,22 @@ sees the same data in the same order, whatever the number of threads. Any thread
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ghostnote.kernels import control
+from ghostnote.kernels import control, levels
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
 from .dataset import Dataset
+
+MULAW_STEP = np.log1p(255.0) / 128.0
+"""A step of mu-law 256 on the scale of log(1 + 255 |x|)."""
+
+SILENT = 0.99 * np.expm1(MULAW_STEP / 2.0) / 255.0
+"""Amplitude up to which sound counts as silence: what mu-law 256 takes for 0."""
 
 _PURPOSE = {"train": "train on", "validation": "validate on"}
 
@@ -63,20 +70,20 @@ class Windows:
         self.lead_hops = -(-spec.receptive_field // spec.hop)
         self.hops = hops + self.lead_hops
         # 24 hours at 24 kHz are 2 GB in bytes, which are enough for 256 levels.
-        kind = np.uint8 if spec.levels <= 256 else np.int16
+        kind = np.uint8 if spec.levels <= 256 else np.uint16
         lead = np.full(self.lead_hops * spec.hop, spec.silence, kind)
-        self.levels: list[npt.NDArray[np.uint8] | npt.NDArray[np.int16]] = [
-            np.concatenate([lead, dataset.levels(clip, spec.levels).astype(kind)])
-            for clip in self.clips
+        self.levels: list[npt.NDArray[np.uint8] | npt.NDArray[np.uint16]] = [
+            np.concatenate([lead, dataset.levels(clip, spec).astype(kind)]) for clip in self.clips
         ]
-        if all((levels == spec.silence).all() for levels in self.levels):
+        self.silent = levels.encode(spec, [-SILENT, SILENT])  # the lowest such level, the highest
+        if all(self._is_silent(clip).all() for clip in self.levels):
             raise GhostnoteError(
                 f"dataset {dataset.root}: every clip to {_PURPOSE[split]} is silent; prepare others"
             )
         self.hits = [np.array(c.hits, np.float64).reshape(-1, 3) for c in self.clips]
         self.table = control.age_table(spec) if spec.roles else np.zeros((1, 1), np.float32)
         self.chokes = control.choke_array(spec)
-        lengths = np.array([len(levels) for levels in self.levels], np.float64)
+        lengths = np.array([len(clip) for clip in self.levels], np.float64)
         self.weights = lengths / lengths.sum()
 
     def draw(
@@ -106,18 +113,32 @@ class Windows:
         window = replace(window, weights=self._weights(window, onset_weight, silence_weight))
         if input_noise and rng.random() >= clean:
             noise = rng.standard_normal(len(window.inputs)) * rng.uniform(0.0, input_noise)
-            astray = window.inputs + np.rint(noise).astype(np.int64)
-            return replace(window, inputs=np.clip(astray, 0, self.spec.levels - 1))
+            return replace(window, inputs=self._astray(window.inputs, noise))
         return window
+
+    def _astray(
+        self, inputs: npt.NDArray[np.int64], noise: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.int64]:
+        """Return levels moved by noise in steps of mu-law 256."""
+        spec = self.spec
+        if spec.levels == 256:
+            return np.clip(inputs + np.rint(noise).astype(np.int64), 0, 255)
+        samples = levels.decode(spec, inputs).astype(np.float64)
+        loud = np.sign(samples) * np.log1p(255.0 * np.abs(samples)) + noise * MULAW_STEP
+        return levels.encode(spec, np.sign(loud) * np.expm1(np.abs(loud)) / 255.0)
+
+    def _is_silent(self, found: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        low, high = self.silent
+        return np.asarray((found >= low) & (found <= high))
 
     def cut(self, number: int, start: int, dropped: bool = False) -> Window:
         """Return the window of a clip that starts at hop `start` of its lead-in silence."""
         spec = self.spec
-        levels = self.levels[number]
+        clip = self.levels[number]
         begin = start * spec.hop
-        end = min(begin + self.hops * spec.hop, len(levels) // spec.hop * spec.hop)
-        targets = levels[begin:end].astype(np.int64)
-        before = levels[begin - 1] if begin else spec.silence
+        end = min(begin + self.hops * spec.hop, len(clip) // spec.hop * spec.hop)
+        targets = clip[begin:end].astype(np.int64)
+        before = clip[begin - 1] if begin else spec.silence
         inputs = np.concatenate([[before], targets[:-1]]).astype(np.int64)
         rows = None
         if spec.conditioning:
@@ -141,7 +162,7 @@ class Windows:
             freshness = window.rows[:, 0 : stride * len(spec.roles) : stride].max(axis=1)
             weights += onset_weight * np.repeat(freshness, spec.hop)
         at = np.arange(length)
-        last_sound = np.maximum.accumulate(np.where(window.targets != spec.silence, at, -1))
+        last_sound = np.maximum.accumulate(np.where(self._is_silent(window.targets), -1, at))
         weights[at - last_sound > spec.samplerate // 100] += silence_weight
         return weights
 

@@ -7,6 +7,7 @@ import pytest
 
 from ghostnote.cli.main import main
 from ghostnote.inference.model_file import save_model
+from ghostnote.kernels.weights import random_weights
 from tests.training.tiny_drums import spec, weights, write_corpus
 
 
@@ -26,7 +27,23 @@ def test_json_is_all_that_goes_to_stdout(
     assert main([*asked, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["model"] == "tiny" and result["split"] == "validation"
+    assert result["weights"] == "int8"
     assert set(result["roles"]) == {"kick", "snare", "hat"}
+
+
+def test_precision_is_heard_in_the_bits(
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "random.onnx"
+    save_model(model, spec(), random_weights(spec(), 3), {"name": "random"}, {})
+    bits = {}
+    for precision in ("fp32", "bf16", "int8"):
+        assert main([*asked, "--model", str(model), "--json", "--precision", precision]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["weights"] == precision
+        bits[precision] = result["bits_per_sample"]
+    assert len(set(bits.values())) == 3
+    assert max(bits.values()) == pytest.approx(min(bits.values()), rel=0.01)
 
 
 def test_markdown_and_pictures(

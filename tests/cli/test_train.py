@@ -103,12 +103,28 @@ def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(data: Path, tmp_p
     assert told == sorted(set(told)) and told[-1] == step + 1
 
 
+def test_the_head_is_chosen_and_kept(data: Path, tmp_path: Path) -> None:
+    for name, option in (("fine", "--levels=1024"), ("mixture", "--mixtures=3")):
+        run = ["train", "--data", str(data), "--run", str(tmp_path / name)]
+        assert main([*run, *SMALL, option, "--steps=1"]) == 0
+        assert main([*run, "--resume", "--steps=2"]) == 0
+    assert load_checkpoint(tmp_path / "fine").spec.outputs == 1024
+    spec = load_checkpoint(tmp_path / "mixture").spec
+    assert (spec.levels, spec.mixtures) == (65536, 3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
         (["--data", "{none}", "--run", "{run}"], 1, "no dataset in"),
         (["--data", "{data}", "--run", "{run}", "--resume"], 1, "no checkpoint in"),
         (["--data", "{data}", "--run", "{run}", "--levels", "1"], 1, "levels must be 2 to 1024"),
+        (["--data", "{data}", "--run", "{run}", "--mixtures", "99"], 1, "mixtures must be 0 to 32"),
+        (
+            ["--data", "{data}", "--run", "{run}", "--mixtures", "5", "--levels", "1024"],
+            1,
+            "give one of the two",
+        ),
         (["--data", "{data}", "--run", "{run}", "--steps", "0"], 1, "steps must be 1 to"),
         (["--data", "{data}", "--run", "{run}", "--cond-hidden", "8,x"], 2, "whole numbers"),
         (["--data", "{data}"], 2, "--run"),

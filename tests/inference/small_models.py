@@ -35,6 +35,18 @@ SPECS: dict[str, ModelSpec] = {
 
 SMALL = SPECS["width 3, out of order"]
 
+_MIXTURE = {**_ODD, "levels": 65536}
+MIXTURES: dict[str, ModelSpec] = {
+    "mixture": ModelSpec(24000, 24, (1, 2, 64, 5), mixtures=10, **_MIXTURE, **_ASKED),
+    "one logistic, width 3, one tap": ModelSpec(
+        16000, 7, (1, 40, 2), filter_width=3, input_taps=1, mixtures=1, **_MIXTURE
+    ),
+    "mixture, one layer": ModelSpec(
+        24000, 24, (3,), mixtures=3, kits=("one",), cond_hidden=(4,), **_MIXTURE
+    ),
+}
+"""Models of 16 bit."""
+
 
 def write_model(path: Path, spec: ModelSpec = SMALL, seed: int = 3) -> ModelFile:
     """Writes a model of random weights with its proof, and returns it as read back."""

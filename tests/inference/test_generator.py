@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ghostnote.inference.generator import Generator, Hit
+from ghostnote.inference.generator import Generator, Hit, Lanes, Take
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.state import State
 from tests.kernels.models import FLOATS, model, same_bits
@@ -57,6 +57,27 @@ def test_pieces_and_hits_added_late() -> None:
     generator.add([Hit(200, "hat", 1.0)])
     parts.append(generator.play(209))
     assert same_bits(np.concatenate(parts), whole.play(400))
+
+
+def test_lanes_are_generators_side_by_side() -> None:
+    """Each with its seed, stream, kit, sampling and hits, whole and in pieces."""
+    takes = [
+        Take(3, 0, None, 1.0, 0),
+        Take(3, 5, [0.0, 1.0], 0.8, 0),
+        Take(2**40, 0, [0.5, 0.5], 1.0, 7),
+    ]
+    hits = [[Hit(20, "kick", 0.5), Hit(200, "hat", 1.0)], [], [Hit(20, "open", 0.9)]]
+    lanes, pieces = Lanes(IT.packed, takes), Lanes(IT.packed, takes)
+    for lane, mine in enumerate(hits):
+        lanes.add(mine, lane)
+        pieces.add(mine, lane)
+    found = lanes.play(400)
+    assert same_bits(np.concatenate([pieces.play(n) for n in (1, 0, 150, 249)], axis=1), found)
+    for lane, (take, mine) in enumerate(zip(takes, hits, strict=True)):
+        alone = Generator(IT.packed, *take)
+        alone.add(mine)
+        assert same_bits(alone.play(400), found[lane])
+    assert len({take.tobytes() for take in found}) == 3
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ from ghostnote.inference.graph import build_graph, build_model, graph_inputs, gr
 from ghostnote.inference.onnx_stream import Controls, OnnxStream
 from ghostnote.kernels import rng
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.reference import Reference, choose, cumulative, margin
+from ghostnote.kernels.reference import Reference, cumulative, draw, levels_off, margin
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import random_weights, weight_shapes
-from tests.inference.small_models import SMALL, SPECS
+from tests.inference.small_models import MIXTURES, SMALL, SPECS
+
+ALL = {**SPECS, **MIXTURES}
 
 ABSOLUTE, RELATIVE = 1e-5, 1e-5
 NEAR_TIE = 1e-5
@@ -31,13 +33,13 @@ class Truth:
         self.kit = [0.75, 0.5][: len(spec.kits)]
         hits = [hit for hit in HITS if hit[1] < len(spec.roles)]
         self.controls = Controls.of_hits(spec, hits, self.hops, self.kit)
-        self.uniforms = rng.uniforms(11, 2, 0, samples)
+        self.uniforms = rng.uniforms_of(spec, 11, 2, 0, samples)
         self.reference = Reference(spec, self.weights)
 
     def play(
         self, forced: npt.NDArray[np.int64] | None, temperature: float = 1.0, top_k: int = 0
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Returns levels [n], logits [n, Q] and each draw's distance from an edge [n]."""
+        """Returns levels [n], outputs [n, O] and each draw's distance from an edge [n]."""
         spec = self.spec
         table = self.weights.get("age_table")
         rows = self.controls.rows(table)
@@ -49,11 +51,14 @@ class Truth:
             if at % spec.hop == 0:
                 self.reference.set_control(state, rows[at // spec.hop])
             logits.append(self.reference.step(state, level))
-            running = cumulative(logits[-1], temperature, top_k)
-            u = float(self.uniforms[at])
-            level = choose(running, u) if forced is None else int(forced[at])
+            u = self.uniforms[at]
+            if forced is None:
+                level = draw(spec, logits[-1], u, temperature, top_k)
+            else:
+                level = int(forced[at])
             levels.append(level)
-            margins.append(margin(running, u))
+            running = cumulative(logits[-1][: spec.choices], temperature, top_k)
+            margins.append(margin(running, float(u if u.ndim == 0 else u[0])))
         return np.array(levels), np.array(logits), np.array(margins)
 
     def stream(self) -> OnnxStream:
@@ -90,9 +95,16 @@ def assert_same_draws(
         assert margins[at] < NEAR_TIE, f"part at {at}, {margins[at]:.2g} from an edge"
 
 
-@pytest.mark.parametrize("name", SPECS)
+def heard_of(truth: Truth, levels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Returns the samples that levels stand for in a truth's model."""
+    if truth.spec.mixtures:
+        return ((levels - 32768) / 32768).astype(np.float32)
+    return truth.weights["mulaw_table"][levels]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_forced_logits_are_those_of_the_reference(name: str) -> None:
-    spec = SPECS[name]
+    spec = ALL[name]
     samples = max(3 * spec.receptive_field, 4 * spec.hop) + 5
     truth = Truth(spec, samples)
     forced = np.random.default_rng(1).integers(0, spec.levels, samples)
@@ -101,7 +113,7 @@ def test_forced_logits_are_those_of_the_reference(name: str) -> None:
     assert np.abs(wanted).max() > 0.5  # or agreement would mean nothing
     np.testing.assert_allclose(found, wanted, RELATIVE, ABSOLUTE)
     np.testing.assert_array_equal(levels, forced)
-    np.testing.assert_array_equal(heard, truth.weights["mulaw_table"][forced])
+    np.testing.assert_array_equal(heard, heard_of(truth, forced))
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -112,6 +124,34 @@ def test_free_levels_are_those_of_the_reference(name: str) -> None:
     assert len(set(wanted)) > 10
     assert_same_draws(found, wanted, margins)
     np.testing.assert_array_equal(heard, truth.weights["mulaw_table"][found])
+
+
+@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, 0), (0.6, 0), (1.0, 2), (2.0, 100)])
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_draws_what_the_reference_draws(
+    name: str, temperature: float, top_k: int
+) -> None:
+    """Each level from what the graph itself put out before it, as float32 parts them soon."""
+    spec = MIXTURES[name]
+    truth = Truth(spec, 600)
+    wanted = truth.play(None, temperature, top_k)[0]
+    found, heard, outputs = truth.stream_in_chunks(600, None, temperature, top_k)
+    assert (found[:10] == wanted[:10]).all() and len(set(found)) > 100
+    np.testing.assert_array_equal(heard, heard_of(truth, found))
+    off = [
+        levels_off(row.astype(np.float64), int(level), u, 1e-6, temperature, top_k)
+        for row, level, u in zip(outputs, found, truth.uniforms, strict=True)
+    ]
+    assert max(off) < 0.05 and np.mean(np.array(off) > 0.0) < 0.02
+
+
+def test_a_mixture_of_16_bit_reaches_both_ends() -> None:
+    spec = MIXTURES["mixture, one layer"]
+    truth = Truth(spec, 40)
+    for mean, level in ((3.0, 65535), (-3.0, 0)):
+        truth.weights["head1_bias"][3:6] = mean
+        levels, heard, _ = truth.stream_in_chunks(40)
+        assert (levels == level).all() and np.abs(heard).max() <= 1.0
 
 
 def test_temperature_and_top_k_are_those_of_the_reference() -> None:
@@ -125,9 +165,9 @@ def test_temperature_and_top_k_are_those_of_the_reference() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 31, 32, 33, 2048])
-@pytest.mark.parametrize("name", ["long", "width 3, out of order", "one long layer"])
+@pytest.mark.parametrize("name", ["long", "width 3, out of order", "one long layer", "mixture"])
 def test_chunks_give_what_the_whole_gives(name: str, chunk: int) -> None:
-    truth = Truth(SPECS[name], 200 if chunk == 1 else 700)
+    truth = Truth(ALL[name], 200 if chunk == 1 else 700)
     whole = truth.stream_in_chunks(truth.samples)
     pieces = truth.stream_in_chunks(chunk)
     np.testing.assert_array_equal(pieces[0], whole[0])
@@ -155,9 +195,9 @@ def test_state_taken_out_and_put_back_goes_on_alike() -> None:
     np.testing.assert_array_equal(again.levels, whole[hop:])
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", ALL)
 def test_the_file_is_valid_onnx_with_the_weights_by_name(name: str) -> None:
-    spec = SPECS[name]
+    spec = ALL[name]
     weights = random_weights(spec, 1)
     model = build_model(spec, weights, {"format": 1})
     onnx.checker.check_model(model)

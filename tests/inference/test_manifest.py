@@ -1,6 +1,7 @@
 """The manifest: what comes back, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ def test_other_keys_stay(tmp_path: Path) -> None:
     assert read_entries(path)[0]["stars"] == 5
 
 
+def test_before_precision_was_told_it_was_fp32(tmp_path: Path) -> None:
+    entry = (replace(LOOP, precision="int8")).to_json()
+    del entry["precision"]
+    write_manifest(tmp_path / "m.json", [entry])
+    (loop,) = read_manifest(tmp_path / "m.json")
+    assert loop.precision == "fp32"
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -59,6 +68,8 @@ def test_other_keys_stay(tmp_path: Path) -> None:
         ({"bpm": None}, "'bpm': expected a number"),
         ({"bpm": 10**400}, "'bpm': expected a number"),
         ({"kit": 3}, "'kit': expected a text"),
+        ({"precision": 8}, "'precision': expected a text"),
+        ({"precision": "int4"}, "'precision': 'int4' is none of fp32, bf16, int8"),
         ({"hits": {}}, "'hits': expected a list"),
         ({"hits": [[0.0, "kick"]]}, "'hits': expected .beat, role, velocity."),
         ({"hits": [["0", "kick", 1.0]]}, "'hits': expected .beat, role, velocity."),

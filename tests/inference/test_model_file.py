@@ -17,7 +17,7 @@ from ghostnote.inference.graph import build_model
 from ghostnote.inference.model_file import bundled_models, find_model, load_model, save_model
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.weights import random_weights
-from tests.inference.small_models import SMALL, SPECS, write_model
+from tests.inference.small_models import MIXTURES, SMALL, SPECS, write_model
 
 ABOUT = {"format": 1, "spec": SMALL.to_json(), "provenance": {"name": "x"}, "proof": {}}
 
@@ -36,9 +36,9 @@ def refusal(path: Path) -> str:
     return line
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", [*SPECS, *MIXTURES])
 def test_what_is_saved_comes_back(name: str, tmp_path: Path) -> None:
-    spec, path = SPECS[name], tmp_path / "a.onnx"
+    spec, path = {**SPECS, **MIXTURES}[name], tmp_path / "a.onnx"
     weights = random_weights(spec, 5)
     save_model(path, spec, weights, {"name": "Ä", "steps": 3}, {"seed": 1})
     model = load_model(path)
@@ -51,6 +51,14 @@ def test_what_is_saved_comes_back(name: str, tmp_path: Path) -> None:
         assert array.dtype == np.float32 and not array.flags.writeable
     assert model.size == path.stat().st_size
     assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]  # nothing left beside it
+
+
+def test_files_of_before_there_were_mixtures_load_and_are_written_alike(tmp_path: Path) -> None:
+    """The bundled model was exported then; its bytes are those that are written today."""
+    kit = load_model(find_model())
+    assert kit.spec.mixtures == 0
+    save_model(tmp_path / "a.onnx", kit.spec, kit.weights, kit.provenance, kit.proof)
+    assert (tmp_path / "a.onnx").read_bytes() == kit.path.read_bytes()
 
 
 def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
@@ -220,6 +228,14 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "other spec": (
         lambda m: tell(m, about(spec={**SMALL.to_json(), "skip": 12})),
         "initializer 'skip_weight': expected shape [5, 12, 7], found [5, 11, 7]",
+    ),
+    "mixtures of another head": (
+        lambda m: tell(m, about(spec={**SMALL.to_json(), "levels": 65536, "mixtures": 11})),
+        "initializer 'mulaw_table': no such weight in this spec",
+    ),
+    "levels of 16 bit": (
+        lambda m: tell(m, about(spec={**SMALL.to_json(), "levels": 65536})),
+        "model spec: levels must be 2 to 1024, found 65536",
     ),
     "other dilations": (
         lambda m: tell(m, about(spec={**SMALL.to_json(), "dilations": [1, 2, 3, 4, 5]})),

@@ -9,12 +9,13 @@ import pytest
 
 from ghostnote.inference import proof as proofs
 from ghostnote.inference.model_file import ModelFile, load_model, save_model
-from ghostnote.inference.proof import ENGINES, NEAR_TIE, Proof, Replay, check_proof, make_proof
+from ghostnote.inference.proof import ENGINES, Proof, Replay, check_proof, make_proof
+from ghostnote.inference.tolerance import NEAR_TIE
 from ghostnote.kernels import rng
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.reference import cumulative
+from ghostnote.kernels.reference import cumulative, position
 from ghostnote.kernels.weights import random_weights
-from tests.inference.small_models import SMALL, SPECS, write_model
+from tests.inference.small_models import MIXTURES, SMALL, SPECS, write_model
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -141,3 +142,64 @@ def test_the_proof_feeds_loud_and_soft_levels() -> None:
     proof = make_proof(SMALL, random_weights(SMALL, 1))
     assert min(proof.forced_levels) < 3 and max(proof.forced_levels) > SMALL.levels - 4
     assert proof.forced_levels[-1] in (SMALL.silence - 1, SMALL.silence, SMALL.silence + 1)
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_engines_keep_to_the_proof_of_a_mixture(name: str, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "a.onnx", MIXTURES[name])
+    proof = Proof.from_json(model.proof, MIXTURES[name])
+    assert len(set(proof.levels)) > 500 and min(proof.forced_levels) < 6000
+    agreed = check_proof(model, list(ENGINES))
+    for agreement in agreed.values():
+        assert agreement.samples == proofs.SAMPLES
+        assert agreement.near_ties <= 20
+        assert 0.0 < agreement.logit_error < 1e-5
+    assert agreed["reference"].near_ties == 0
+
+
+@pytest.mark.parametrize("engine", ["numba", "onnx"])
+def test_a_mixture_is_told_apart_by_its_means_and_by_every_draw(
+    engine: str, tmp_path: Path
+) -> None:
+    spec = MIXTURES["mixture"]
+    model = write_model(tmp_path / "a.onnx", spec)
+    proof = Proof.from_json(model.proof, spec)
+    right = ENGINES[engine](model, proof)
+    assert right.free is not None
+    assert proofs.judge("x", right, proof, spec).near_ties <= 20
+    # One level in the mean is nothing beside the noise, and yet another model.
+    forced = right.forced.copy()
+    forced[proof.forced_at[2], spec.mixtures + 4] += 1 / 32768
+    with pytest.raises(GhostnoteError, match=r"x gives mean \S+ of component 4 at forced position"):
+        proofs.judge("x", right._replace(forced=forced), proof, spec)
+    for at in (23, 24, 700, 959):  # the ends of a hop too
+        free = right.free.copy()
+        free[at] += 3
+        with pytest.raises(
+            GhostnoteError, match=rf"x plays level \d+ at sample {at}, expected .*lev"
+        ):
+            proofs.judge("x", right._replace(free=free), proof, spec)
+    guided = right.guided.copy()
+    guided[500, spec.mixtures : 2 * spec.mixtures] += 2 / 32768
+    with pytest.raises(
+        GhostnoteError, match=r"x draws level \d+ at sample 500, expected .* by \S+ l"
+    ):
+        proofs.judge("x", right._replace(guided=guided), proof, spec)
+
+
+def test_rounding_that_is_wrong_by_half_a_level_is_found_out(tmp_path: Path) -> None:
+    spec = MIXTURES["one logistic, width 3, one tap"]
+    model = write_model(tmp_path / "a.onnx", spec)
+    proof = Proof.from_json(model.proof, spec)
+    right = ENGINES["reference"](model, proof)
+    uniforms = rng.uniforms_of(spec, proof.seed, proof.stream, 0, proofs.SAMPLES)
+    down = [
+        int(position(outputs, 0, float(u[1])))
+        for outputs, u in zip(right.guided, uniforms, strict=True)
+    ]
+    with pytest.raises(GhostnoteError, match=r"x draws otherwise .* too often for near ties"):
+        proofs.judge("x", right._replace(free=np.array(down)), proof, spec)
+    guided = right.guided.copy()
+    guided[:, 1] -= 0.45 / 32768
+    with pytest.raises(GhostnoteError, match=r"x draws otherwise .* too often for near ties"):
+        proofs.judge("x", right._replace(guided=guided), proof, spec)

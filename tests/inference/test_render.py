@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
+from ghostnote.inference import render as render_module
 from ghostnote.inference.generator import Generator
-from ghostnote.inference.loop_audio import make_loop, timeline_of
+from ghostnote.inference.loop_audio import Timeline, make_loops, timeline_of
 from ghostnote.inference.loops import LoopPlan, built_in_pattern, plan_pattern
 from ghostnote.inference.manifest import MANIFEST, Loop, read_entries, read_manifest
 from ghostnote.inference.midi import Hit
@@ -22,6 +23,7 @@ from ghostnote.inference.model_file import ModelFile
 from ghostnote.inference.render import RenderOptions, remake_loops, render_loops
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
+from ghostnote.kernels.products import PRECISIONS
 from ghostnote.kernels.spec import ModelSpec
 from tests.inference.loop_models import SPEC, loop_model
 
@@ -144,7 +146,7 @@ def test_the_end_runs_into_the_start(model: ModelFile) -> None:
         loop_plan.hits, "",
     )  # fmt: skip
     timeline = timeline_of(model.spec, loop)
-    audio = make_loop(packed, loop, timeline, lambda samples: None)
+    (audio,) = make_loops(packed, [loop], [timeline], lambda samples: None)
     generator = Generator(packed, 5, kit=(1.0, 0.0))
     generator.add(timeline.hits)
     played = generator.play(timeline.total)
@@ -153,17 +155,90 @@ def test_the_end_runs_into_the_start(model: ModelFile) -> None:
     assert audio[-79] == pytest.approx(played[timeline.start + loop.frames - 79], abs=2e-3)
 
 
-def test_the_bits_do_not_depend_on_the_threads(model: ModelFile, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_the_bits_depend_on_the_seed_alone(
+    model: ModelFile,
+    tmp_path: Path,
+    precision: str,
+    cores: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever is made at once: one loop, some on several threads, lanes side by side."""
+    monkeypatch.setattr(render_module, "_cores", lambda: cores)
     loop_plan = plan_pattern(built_in_pattern("electro"), 1).only(model.spec.roles)[0]
-    for streams in (1, 4):
-        options = RenderOptions(tmp_path / str(streams), 5, seed=7, streams=streams)
+    takes = {}
+    for streams in (1, 3, 7, None):
+        out = tmp_path / str(streams)
+        options = RenderOptions(out, 7, seed=7, streams=streams, precision=precision)
         render_loops(model, loop_plan, options)
-    one, four = bits(tmp_path / "1"), bits(tmp_path / "4")
-    assert one == four
-    assert len(set(one.values())) == 5  # every seed is another take
-    assert read_manifest(tmp_path / "1" / MANIFEST) == read_manifest(tmp_path / "4" / MANIFEST)
-    render_loops(model, loop_plan, RenderOptions(tmp_path / "again", 1, seed=9))
-    assert bits(tmp_path / "again")["one_electro_120bpm_9.wav"] == one["one_electro_120bpm_9.wav"]
+        takes[streams] = bits(out)
+        assert read_manifest(out / MANIFEST) == read_manifest(tmp_path / "1" / MANIFEST)
+    assert len(set(takes[1].values())) == 7  # every seed is another take
+    assert all(take == takes[1] for take in takes.values())
+    options = RenderOptions(tmp_path / "again", 1, seed=9, precision=precision)
+    render_loops(model, loop_plan, options)
+    name = "one_electro_120bpm_9.wav"
+    assert bits(tmp_path / "again")[name] == takes[1][name]
+
+
+def test_loops_are_made_side_by_side(model: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of lanes, alike in size, as many as all threads have to do; never more than asked."""
+    packed, other = (pack(model.spec, model.weights, precision) for precision in ("int8", "fp32"))
+    job = render_module._Job(packed, None, Timeline([], 1000, 0))  # type: ignore[arg-type]
+
+    def sizes(count: int, streams: int | None, cores: int) -> list[int]:
+        monkeypatch.setattr(render_module, "_cores", lambda: cores)
+        groups, threads = render_module._groups([job] * count, streams)
+        assert sorted(i for group in groups for i in group) == list(range(count))
+        assert threads <= cores
+        assert threads * max(map(len, groups)) <= (streams or cores * render_module.MAX_LANES)
+        return [len(group) for group in groups]
+
+    assert sizes(8, None, 2) == [4, 4]
+    assert sizes(8, 1, 2) == [1] * 8
+    assert sizes(8, 2, 2) == [1] * 8
+    assert sizes(8, 6, 2) == [2, 2, 2, 2]
+    assert sizes(1, None, 4) == [1]
+    assert sizes(3, None, 4) == [1, 1, 1]
+    assert sizes(100, None, 2) == [12, 13] * 4
+    assert sizes(40, None, 1) == [13, 13, 14]
+    long = job._replace(timeline=Timeline([], 20_000_000, 0))
+    groups, _ = render_module._groups([long, job, job._replace(packed=other)], None)
+    assert sorted(groups) == [[0], [1], [2]]  # little memory, and models apart
+
+
+def test_loops_of_several_lengths_and_settings_side_by_side(
+    model: ModelFile, tmp_path: Path
+) -> None:
+    settings: list[tuple[float, dict[str, object]]] = [
+        (240.0, {}),
+        (97.3, {"kit": "two"}),
+        (480.0, {"temperature": 0.8}),
+    ]
+    made = []
+    for i, (bpm, more) in enumerate(settings):
+        options = RenderOptions(tmp_path / "alone", 2, seed=i, **more)  # type: ignore[arg-type]
+        made += render_loops(model, plan(KICK, bpm=bpm), options)
+    assert remake_loops([model], made[::-1], tmp_path / "together") == []
+    assert bits(tmp_path / "together") == bits(tmp_path / "alone")
+
+
+def test_precision_is_heard_told_and_kept(model: ModelFile, tmp_path: Path) -> None:
+    takes, loops = [], []
+    for precision in PRECISIONS:
+        options = RenderOptions(tmp_path, 1, precision=precision)
+        (loop,) = render_loops(model, plan(KICK), options)
+        assert loop.precision == precision
+        loops.append(loop)
+        takes.append((tmp_path / loop.file).read_bytes())
+    assert len(set(takes)) == len({loop.file for loop in loops}) == 3
+    assert RenderOptions(tmp_path).precision == "int8"
+    assert read_manifest(tmp_path / MANIFEST) == loops
+    assert remake_loops([model], loops, tmp_path / "again") == []
+    assert bits(tmp_path / "again") == bits(tmp_path)
+    # What an int8 loop was made with is not what fp32 gives.
+    assert remake_loops([model], [replace(loops[2], precision="fp32")], tmp_path / "other")
 
 
 def test_kit_temperature_and_top_k_are_heard(model: ModelFile, tmp_path: Path) -> None:
@@ -201,6 +276,7 @@ def test_the_manifest_tells_all(model: ModelFile, tmp_path: Path) -> None:
         "top_k": 20,
         "plan": "test",
         "hits": [[0.0, "kick", 1.0], [1.0, "hat", 0.3]],
+        "precision": "int8",
     }
     assert [loop.seed for loop in loops] == [41, 42]
 
@@ -281,6 +357,7 @@ def test_impossible_recipes(
         ({"streams": -1}, "streams must be"),
         ({"temperature": float("nan")}, "temperature must be"),
         ({"top_k": -1}, "top_k must be"),
+        ({"precision": "int4"}, "precision must be one of fp32, bf16, int8"),
         ({"samplerate": 1}, "samplerate must be"),
         ({"kit": "three"}, "no such kit; it has one, two, texture"),
     ],

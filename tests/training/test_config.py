@@ -38,6 +38,24 @@ def test_nonsense_is_refused_by_name(field: str, value: Any) -> None:
         TrainConfig(**{field: value})
 
 
+def test_a_mixture_speaks_16_bit_and_takes_no_levels_of_mu_law() -> None:
+    dataset = Dataset(Path(), 24000, 24)
+    spec = TrainConfig(mixtures=10).spec(dataset)
+    assert (spec.levels, spec.mixtures, spec.outputs) == (65536, 10, 30)
+    assert TrainConfig(mixtures=10, levels=65536).spec(dataset) == spec
+    assert TrainConfig(levels=1024).spec(dataset).outputs == 1024
+    with pytest.raises(
+        GhostnoteError, match=r"levels 1024 are of the softmax head.*one of the two"
+    ):
+        TrainConfig(mixtures=10, levels=1024)
+
+
+def test_settings_of_before_there_were_mixtures_have_none() -> None:
+    old = TrainConfig(steps=5).to_json()
+    del old["mixtures"]
+    assert TrainConfig.from_json(old) == TrainConfig(steps=5)
+
+
 def test_it_survives_json() -> None:
     config = TrainConfig(steps=77, cond_hidden=(5, 4, 3), learning_rate=1e-3)
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from ghostnote.inference.model_file import ModelFile
-from ghostnote.kernels import mulaw
+from ghostnote.kernels import levels as amplitudes
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
 from ghostnote.kernels.reference import Reference
@@ -77,14 +78,15 @@ def test_the_number_of_threads_changes_nothing(result: dict[str, Any], tmp_path:
     assert told == [106, 206, 306, 406, 506, 606]  # of 2 kits x (2 grooves + the lone hits)
 
 
-def test_bits_are_those_of_the_reference() -> None:
-    of = spec()
+@pytest.mark.parametrize("head", [{}, {"levels": 1024}, {"levels": 65536, "mixtures": 3}])
+def test_bits_are_those_of_the_reference(head: dict[str, Any]) -> None:
+    of = replace(spec(), **head)
     trained = weights(of)
-    trained["head1_weight"][:] = np.random.default_rng(0).standard_normal((256, 8))
+    trained["head1_weight"][:] = np.random.default_rng(0).standard_normal((of.outputs, 8))
     audio = render(beat(), 0.4)
     hits = [hit for hit in beat() if hit[0] < 0.4]
     struck = [(round(t * 1000) / 1000, role, v) for t, role, v in hits]
-    levels = mulaw.encode(audio, 256)
+    levels = amplitudes.encode(of, audio)
     # The second kit, hits at 0.1 s and 0.35 s: more than one call of the kernel.
     found, samples = bits(pack(of, trained), [0.0, 1.0], struck, audio)
     expected = reference_bits(of, trained, struck, levels)
@@ -113,7 +115,15 @@ def reference_bits(of: ModelSpec, trained: Any, hits: Any, levels: Any) -> float
         if i % of.hop == 0:
             reference.set_control(state, rows[i // of.hop])
         logits = reference.step(state, before)
-        total += np.log2(np.exp(logits - logits[level]).sum())
+        if of.mixtures:
+            shift, means, scales = logits.reshape(3, -1)
+            scales = np.exp(np.maximum(scales, -14.0))
+            edges = (level + np.array([[-0.5], [0.5]]) - 32768) / 32768
+            below, above = 1.0 / (1.0 + np.exp((means - edges) / scales))
+            share = np.exp(shift) / np.exp(shift).sum()
+            total -= np.log2((share * (above - below)).sum())
+        else:
+            total += np.log2(np.exp(logits - logits[level]).sum())
         before = int(level)
     return float(total)
 

@@ -10,18 +10,21 @@ import torch
 
 from ghostnote.cli.main import main
 from ghostnote.inference.model_file import load_model
-from ghostnote.inference.proof import Proof
+from ghostnote.inference.proof import ENGINES, Proof, check_proof
 from ghostnote.kernels import control, mulaw
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.training import export as exporting
 from ghostnote.training.checkpoint import NAME, save_checkpoint
 from ghostnote.training.config import TrainConfig
+from ghostnote.training.dataset import Dataset
 from ghostnote.training.export import check_export, export, torch_logits
+from ghostnote.training.train import train
 from ghostnote.training.wavenet import WaveNet
-from tests.inference.small_models import SPECS
+from tests.inference.small_models import MIXTURES, SPECS
+from tests.training.small_corpus import config
 
-TRAINED = ["long", "width 3, out of order", "unconditional", "one long layer"]
+TRAINED = ["long", "width 3, out of order", "unconditional", "one long layer", *MIXTURES]
 
 
 def make_run(folder: Path, spec: ModelSpec, spoil: str = "") -> dict[str, torch.Tensor]:
@@ -51,14 +54,15 @@ def make_run(folder: Path, spec: ModelSpec, spoil: str = "") -> dict[str, torch.
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_run_becomes_a_model_file(name: str, tmp_path: Path) -> None:
-    spec = SPECS[name]
+    spec = {**SPECS, **MIXTURES}[name]
     mean = make_run(tmp_path / "run", spec)
     out = tmp_path / "models" / "mine.onnx"
     model = export(tmp_path / "run", out, notes="thin cymbals")
     assert model.path == out and model.spec == spec
     for key, tensor in mean.items():
         np.testing.assert_array_equal(model.weights[key], tensor.numpy())
-    np.testing.assert_array_equal(model.weights["mulaw_table"], mulaw.decode_table(spec.levels))
+    if not spec.mixtures:
+        np.testing.assert_array_equal(model.weights["mulaw_table"], mulaw.decode_table(spec.levels))
     if spec.roles:
         np.testing.assert_array_equal(model.weights["age_table"], control.age_table(spec))
     assert [path.name for path in out.parent.iterdir()] == ["mine.onnx"]
@@ -72,6 +76,41 @@ def test_all_engines_agree_closely(tmp_path: Path) -> None:
     assert set(agreed) == {"reference", "numba", "onnx", "torch"}
     for agreement in agreed.values():
         assert 0.0 < agreement.logit_error < 1e-4
+
+
+@pytest.mark.parametrize("head", [{"levels": 1024}, {"mixtures": 4}])
+def test_a_training_with_another_head_becomes_a_model_that_passes_its_proof(
+    head: dict[str, int], hits: Dataset, tmp_path: Path
+) -> None:
+    settings = config(steps=40, learning_rate=0.01, ema=0.9, **head)
+    facts = train(hits.root, tmp_path / "run", settings, validate_every=10)
+    scores = [score for _, score in facts["history"]]
+    assert scores[-1] < scores[0] - 0.1  # not by more: these drums are noise
+    model = load_model(export(tmp_path / "run", tmp_path / "a.onnx").path)
+    assert (model.spec.levels, model.spec.mixtures) == (
+        head.get("levels", 65536),
+        head.get("mixtures", 0),
+    )
+    agreed = check_proof(model, list(ENGINES))
+    assert list(agreed) == ["reference", "numba", "onnx"]
+    for agreement in agreed.values():
+        assert agreement.near_ties < 0.1 * agreement.samples
+
+
+def test_a_mean_that_torch_gives_otherwise_is_told_by_its_component(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = MIXTURES["mixture, one layer"]
+    make_run(tmp_path / "run", spec)
+
+    def otherwise(*args: Any) -> Any:
+        outputs = torch_logits(*args).copy()
+        outputs[500, 3 + 2] += 2 / 32768
+        return outputs
+
+    monkeypatch.setattr(exporting, "torch_logits", otherwise)
+    with pytest.raises(GhostnoteError, match=r"torch gives mean \S+ of component 2 at sample 500"):
+        export(tmp_path / "run", tmp_path / "a.onnx")
 
 
 def test_the_card_tells_where_it_comes_from(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def test_tables_are_whole(text: str) -> None:
 
 def test_figures_stand_beside_the_truths(text: str) -> None:
     assert "1 grooves of 2 s x 2 kits" in text
+    assert "weights in int8" in text
     assert "(1.00)" in text  # what the detector hears of the truth
 
 

@@ -53,6 +53,14 @@ def whole(hits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+def test_a_mixture_resumed_is_the_same_run(hits: Dataset, tmp_path: Path) -> None:
+    settings = config(steps=4, mixtures=3)
+    train(hits.root, tmp_path / "whole", settings, threads=2)
+    train_in_parts(hits.root, tmp_path / "parts", settings, 2)
+    assert_same(tmp_path / "parts", tmp_path / "whole")
+    assert load_checkpoint(tmp_path / "parts").spec.mixtures == 3
+
+
 @pytest.mark.parametrize("stops", [(3,), (2, 4), (5,)])
 def test_stopped_and_resumed_it_is_the_same_run(
     hits: Dataset, whole: Path, tmp_path: Path, stops: tuple[int, ...]
@@ -117,27 +125,46 @@ def test_validation_is_the_same_for_the_same_weights(hits: Dataset, tmp_path: Pa
     assert len({bits for _, bits in facts["history"]}) == 1
 
 
+# A small network for long enough to learn a tone.
+TONE: dict[str, Any] = {
+    "residual": 16,
+    "gate": 16,
+    "skip": 32,
+    "head": 32,
+    "steps": 60,
+    "window_hops": 100,
+    "learning_rate": 0.01,
+    "ema": 0.9,
+}
+
+
 def test_it_learns_a_tone(tmp_path: Path) -> None:
     """From the eight bits of knowing nothing to a sound that is nearly known.
 
     The held-back clip has another phase: learning the clip by heart would not do.
     """
     dataset = tone_dataset(tmp_path / "data")
-    settings = config(
-        residual=16,
-        gate=16,
-        skip=32,
-        head=32,
-        steps=60,
-        window_hops=100,
-        learning_rate=0.01,
-        ema=0.9,
-    )
+    settings = config(**TONE)
     bits: list[float] = []
     facts = train(dataset.root, tmp_path / "run", settings, report=lambda p: bits.append(p.bits))
     assert bits[0] > 7.0
     assert facts["validation_bits"] < 4.0
     assert facts["history"][-1][1] == facts["validation_bits"]
+
+
+@pytest.mark.parametrize(
+    ("head", "first", "last"), [({"levels": 1024}, 9.0, 6.0), ({"mixtures": 5}, 15.0, 12.5)]
+)
+def test_other_heads_learn_a_tone(
+    head: dict[str, int], first: float, last: float, tmp_path: Path
+) -> None:
+    """Bits per sample of 1024 levels and of 16 bit, of which there are more to know."""
+    dataset = tone_dataset(tmp_path / "data")
+    settings = config(**TONE, **head)
+    bits: list[float] = []
+    facts = train(dataset.root, tmp_path / "run", settings, report=lambda p: bits.append(p.bits))
+    assert bits[0] > first
+    assert facts["validation_bits"] < last
 
 
 def test_a_run_is_not_overwritten_nor_resumed_as_another(

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from ghostnote.inference.generator import Generator, Hit
-from ghostnote.kernels import control, packing
+from ghostnote.kernels import control, levels, packing
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.weights import random_weights
 from ghostnote.training.dataset import Clip, Dataset
@@ -103,14 +103,14 @@ def test_rows_equal_those_of_a_generator(windows: Windows, number: int) -> None:
 
 
 def test_inputs_are_targets_one_sample_earlier(dataset: Dataset, windows: Windows) -> None:
-    levels = dataset.levels(dataset.clips[0], 256)
+    found = dataset.levels(dataset.clips[0], windows.spec)
     lead = windows.lead_hops * HOP
     first = windows.cut(0, 0)
     assert (first.targets[:lead] == windows.spec.silence).all()
-    np.testing.assert_array_equal(first.targets[lead:], levels[: len(first.targets) - lead])
+    np.testing.assert_array_equal(first.targets[lead:], found[: len(first.targets) - lead])
     later = windows.cut(0, windows.lead_hops + 5)
-    np.testing.assert_array_equal(later.targets, levels[5 * HOP :][: len(later.targets)])
-    assert later.inputs[0] == levels[5 * HOP - 1]
+    np.testing.assert_array_equal(later.targets, found[5 * HOP :][: len(later.targets)])
+    assert later.inputs[0] == found[5 * HOP - 1]
     for window in (first, later):
         np.testing.assert_array_equal(window.inputs[1:], window.targets[:-1])
         assert len(rows_of(window)) * HOP == len(window.targets)
@@ -234,8 +234,52 @@ def test_nothing_to_learn_from_is_told(tmp_path: Path) -> None:
         Windows(dataset, "validation", spec, 60)
 
 
-@pytest.mark.parametrize("levels", [256, 1024])
-def test_levels_lose_nothing_in_memory(dataset: Dataset, levels: int) -> None:
-    windows = Windows(dataset, "train", config(levels=levels).spec(dataset), 60)
-    expected = dataset.levels(dataset.clips[1], levels)
+HEADS = [{"levels": 256}, {"levels": 1024}, {"mixtures": 3}]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_levels_lose_nothing_in_memory(dataset: Dataset, head: dict[str, int]) -> None:
+    windows = Windows(dataset, "train", config(**head).spec(dataset), 60)
+    expected = dataset.levels(dataset.clips[1], windows.spec)
     np.testing.assert_array_equal(windows.levels[1][windows.lead_hops * HOP :], expected)
+    window = windows.cut(1, windows.lead_hops)
+    np.testing.assert_array_equal(window.targets, expected[: len(window.targets)])
+    assert window.targets.dtype == window.inputs.dtype == np.int64
+
+
+def test_sixteen_bits_are_those_of_the_clip(dataset: Dataset) -> None:
+    spec = config(mixtures=3).spec(dataset)
+    heard = dataset.audio(dataset.clips[0]).astype(np.float64)
+    np.testing.assert_array_equal(dataset.levels(dataset.clips[0], spec), heard * 32768 + 32768)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_noise_is_as_loud_for_any_head(dataset: Dataset, head: dict[str, int]) -> None:
+    """In amplitude: a step of mu-law 256, small near silence and large where it is loud."""
+    spec = config(**head).spec(dataset)
+    windows = Windows(dataset, "train", spec, 60)
+    for amplitude in (0.0, 0.01, -0.3):
+        level = int(levels.encode(spec, amplitude))
+        inputs = np.full(4000, level)
+        noise = np.random.default_rng(1).standard_normal(4000) * 2.0
+        off = levels.decode(spec, windows._astray(inputs, noise)) - levels.decode(spec, level)
+        step = np.log1p(255.0) / 128.0 * (1.0 + 255.0 * abs(amplitude)) / 255.0
+        assert np.sqrt(np.mean(np.square(off))) == pytest.approx(2.0 * step, rel=0.15)
+    loud = windows._astray(np.array([0, spec.levels - 1] * 50), noise[:100] * 50.0)
+    assert loud.min() >= 0 and loud.max() < spec.levels
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_silence_is_as_quiet_for_any_head(tmp_path: Path, head: dict[str, int]) -> None:
+    """Dither of one step of 16 bit is silence, sound of mu-law's first level is not."""
+    dataset = Dataset(tmp_path / "data", RATE, HOP)
+    dataset.begin()
+    audio = np.random.default_rng(2).integers(-1, 2, 2000).astype(np.float32) / np.float32(32768)
+    audio[1000:1010] = 4.0 / 32768
+    dataset.add(audio, Clip("a.flac", 2000, "train", "", []))
+    windows = Windows(dataset, "train", config(**head).spec(dataset), 250)
+    window = windows.draw(np.random.default_rng(0), silence_weight=3.0)
+    loud = np.zeros(2000, bool)
+    loud[1000 : 1010 + RATE // 100] = True
+    loud[: RATE // 100 - window.context] = True
+    np.testing.assert_array_equal(window.weights[window.context :], np.where(loud, 1.0, 4.0))
