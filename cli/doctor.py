@@ -19,7 +19,7 @@ from ghostnote.inference.model_file import ModelFile, find_model, load_model
 from ghostnote.inference.proof import check_proof
 from ghostnote.kernels.bench import kernel_work, measure
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.packing import pack
+from ghostnote.kernels.packing import DEFAULT_PRECISION, pack
 from ghostnote.osc_server.audio import choose_sink, list_devices
 from ghostnote.osc_server.sink import SinkError, SinkOptions
 from ghostnote.osc_server.udp import RECEIVE_BUFFER, UdpServer
@@ -232,7 +232,7 @@ def _proof(model: ModelFile) -> Iterator[Finding]:
 
 
 def _speed(model: ModelFile) -> Iterator[Finding]:
-    work = {"kernel": kernel_work(pack(model.spec, model.weights))}
+    work = {"kernel": kernel_work(pack(model.spec, model.weights, DEFAULT_PRECISION))}
     measure(work, 0.0)  # compiles
     began, busy = time.perf_counter(), time.thread_time()
     times = measure(work, SPEED_SECONDS)["kernel"] / model.spec.samplerate
@@ -241,7 +241,7 @@ def _speed(model: ModelFile) -> Iterator[Finding]:
 
 def judge_speed(times: float, share: float) -> Finding:
     """Returns what `times` real time means, measured while we had a `share` of the core."""
-    text = f"{times:.2f} x real time, one voice on one core"
+    text = f"{times:.2f} x real time, one voice on one core, weights in {DEFAULT_PRECISION}"
     if share < QUIET:
         text += f", of which other programs took {1 - share:.0%} meanwhile"
     if times >= ENOUGH:

@@ -27,7 +27,10 @@ from ghostnote.inference.manifest import MANIFEST, Loop, read_manifest
 from ghostnote.inference.midi import read_groove
 from ghostnote.inference.model_file import bundled_models, find_model, load_model
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.packing import DEFAULT_PRECISION
 from ghostnote.kernels.spec import DEFAULT_TEMPERATURE, ModelSpec
+
+from .precision import Precision
 
 
 def render(
@@ -63,8 +66,10 @@ def render(
         int, typer.Option("--top-k", help="Draw among the k likeliest levels only; 0: all.")
     ] = 0,
     streams: Annotated[
-        int | None, typer.Option(help="Loops made at once.", show_default="one per core")
+        int | None,
+        typer.Option(help="Loops made at once; changes no bit.", show_default="what is fastest"),
     ] = None,
+    precision: Precision = DEFAULT_PRECISION,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the WAV files and manifest.json.")
     ] = None,
@@ -93,7 +98,9 @@ def render(
         raise typer.BadParameter("--only needs --manifest")
     if groove and pattern:
         raise typer.BadParameter("--groove or --pattern, not both")
-    options = renderer.RenderOptions(out, count, seed, kit, samplerate, temperature, top_k, streams)
+    options = renderer.RenderOptions(
+        out, count, seed, kit, samplerate, temperature, top_k, streams, precision
+    )
     loaded = load_model(find_model(model))
     texture = kit is not None and not any(parse_kit(loaded.spec, kit))
     plan, lost = _plan(loaded.spec, groove, pattern, bars, bpm, texture)

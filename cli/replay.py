@@ -5,7 +5,11 @@ from typing import Annotated
 
 import typer
 
+from ghostnote.osc_server.engine import compile_loop
 from ghostnote.osc_server.replay import replay as run_replay
+from ghostnote.osc_server.session_log import read_log
+
+from .compile_ahead import kernel_compiled_meanwhile
 
 
 def replay(
@@ -16,5 +20,11 @@ def replay(
     ] = Path("models"),
 ) -> None:
     """Plays a logged session again, offline, to the same bits as live."""
+    header, _ = read_log(log)
+    if not header.exact:
+        typer.echo(f"{log}: of an earlier version, which played other bits in fp32", err=True)
+    with kernel_compiled_meanwhile() as meanwhile:
+        if meanwhile:
+            compile_loop()
     frames = run_replay(log, out, [models])
     typer.echo(f"{out}: {frames} frames")

@@ -6,10 +6,15 @@ from typing import Annotated
 
 import typer
 
+from ghostnote.kernels.packing import DEFAULT_PRECISION
+from ghostnote.osc_server.engine import compile_loop
 from ghostnote.osc_server.options import ServerOptions
 from ghostnote.osc_server.server import Server
 from ghostnote.osc_server.server import serve as run_server
 from ghostnote.osc_server.sink import SinkError, SinkOptions
+
+from .compile_ahead import kernel_compiled_meanwhile
+from .precision import Precision
 
 
 def serve(
@@ -47,6 +52,7 @@ def serve(
         "recordings"
     ),
     demo: Annotated[bool, typer.Option("--demo", help="Play a built-in pattern at once.")] = False,
+    precision: Precision = DEFAULT_PRECISION,
 ) -> None:
     """Plays a model live: OSC in, sound out.
 
@@ -72,17 +78,22 @@ def serve(
         models,
         recordings,
         demo,
+        precision,
     )
-    typer.echo(
-        "Starting (the first time the kernels are compiled: half a minute or more)", err=True
-    )
+    typer.echo("Starting (the first time the kernels are compiled: some ten seconds)", err=True)
+    with kernel_compiled_meanwhile() as meanwhile:
+        if meanwhile:
+            compile_loop()
     run_server(options, _tell)
 
 
 def _tell(server: Server) -> None:
     """Print what plays, where, and how to reach it."""
     spec = server.model.spec
-    typer.echo(f"model   {server.model.name}: {spec.samplerate} Hz, kits {', '.join(spec.kits)}")
+    typer.echo(
+        f"model   {server.model.name}: {spec.samplerate} Hz, kits {', '.join(spec.kits)}, weights in "
+        f"{server.options.precision}"
+    )
     typer.echo(f"sink    {server.sink.describe()}")
     typer.echo(f"        {server.sink_reason}")
     typer.echo(f"latency {server.latency_seconds * 1e3:.1f} ms from message to device")

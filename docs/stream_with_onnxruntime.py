@@ -18,18 +18,20 @@ session = onnxruntime.InferenceSession(sys.argv[1], options)
 spec = json.loads(session.get_modelmeta().custom_metadata_map["ghostnote"])["spec"]
 shapes = {value.name: value.shape for value in session.get_inputs()}
 rate, hop, silence = spec["samplerate"], spec["hop"], spec["levels"] // 2
+pairs = shapes["uniforms"][1:]
 state = [np.full(shapes["level_history"], silence), np.zeros(shapes["past"], np.float32)]
 
 
 def uniforms(seed, count, stream=0, mask=2**32 - 1):
-    """Philox4x32-10: the counter is (sample, stream), the key is the seed; 24 bits of word 0."""
+    """Philox4x32-10: the counter is (sample, stream), the key is the seed; 24 bits of a word."""
     index = np.arange(count, dtype=np.uint64)
     a, b, c, d = index & mask, index >> 32, stream & mask, stream >> 32
     for turn in range(10):
         key = (seed + turn * 0x9E3779B9) & mask, ((seed >> 32) + turn * 0xBB67AE85) & mask
         p, q = a * 0xD2511F53, c * 0xCD9E8D57
         a, b, c, d = (q >> 32) ^ b ^ key[0], q & mask, (p >> 32) ^ d ^ key[1], p & mask
-    return np.maximum((a >> 8).astype(np.float32), 0.5) / np.float32(2**24)
+    words = np.stack([a, b], axis=1) if pairs else a  # a mixture of logistics draws by two numbers
+    return np.maximum((words >> 8).astype(np.float32), 0.5) / np.float32(2**24)
 
 
 def play(random, forced, ages):
@@ -46,7 +48,7 @@ def play(random, forced, ages):
 # Every stream starts after as much silence as the network can hear.
 reach = (spec["filter_width"] - 1) * sum(spec["dilations"]) + spec["input_taps"]
 never = np.full((reach // hop + 1, len(spec["roles"])), spec["ages"] - 1)
-play(np.zeros(reach, "f4"), np.full(reach, silence), never)
+play(np.full((reach, *pairs), 0.5, "f4"), np.full(reach, silence), never)
 
 count, beat = 4 * rate, rate // 2 // hop
 ages = np.full((-(-count // hop), len(spec["roles"])), spec["ages"] - 1)

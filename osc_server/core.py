@@ -3,7 +3,7 @@
 Threads: everything here runs in the engine's one thread (or in the caller's, offline), holds no
 GIL, allocates nothing and never waits for Python. Others reach it through rings only; the arrays
 of `Core` belong to this thread but for `shared`, whose words anyone may read, STOP, which anyone
-may set, and the rows of `slots` that are not IN_USE, which are Python's.
+may set, and the rows of `slots` that are not in use, which are Python's.
 
 Time is the frame: samples at the model's rate since the start. Commands, the sequencer and control
 rows all act at hop boundaries, so the output depends on (frame, command) alone: not on block sizes,
@@ -15,14 +15,22 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, njit
+from numba import njit
 from numpy.typing import NDArray
 
-from ghostnote.kernels import cpu
 from ghostnote.kernels import packing as p
+from ghostnote.kernels.lanes import call_at, load_float, load_int, store_float
+from ghostnote.kernels.spec import ROLES
 
 from .commands import FRAME_NOW, MAX_STEPS, Op
-from .native import as_pointer, load_acquire, monotonic_ns, sleep_us, store_release
+from .native import (
+    call_hit,
+    load_acquire,
+    monotonic_ns,
+    sleep_us,
+    store_int,
+    store_release,
+)
 from .resample import resample
 from .ring import (
     RUNNING,
@@ -35,33 +43,15 @@ from .ring import (
 )
 
 Ints = NDArray[np.int64]
-Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-# Words of `shared`; the engine's thread writes all but STOP.
-STOP, FRAME, ACTIVE, LATE, DROPPED, BUSY_NS, PEAK_NS, QUEUED, UNLOGGED = range(9)
-SHARED_WORDS = 16
-
-# `sizes`, constant while the engine lives.
-HOP, RATE, VOICES, ROLES, TARGET = range(5)
-
-# `clock`: the transport and the master. RUN is 0 or 1.
-RUN, TEMPO, BEAT, STEP, MASTER, MASTER_TARGET = range(6)
-
-# Columns of `voice_ints` and `voice_floats`.
-STATE, SLOT, NEXT_SLOT, FADE_LEFT, SEED, TOP_K, GLIDE_LEFT, TAIL_LEFT = range(8)
-VOICE_INTS = 8
-(ENVELOPE, GAIN, PAN, MUTE, LEFT, RIGHT, TEMPERATURE, GLIDE_SECONDS, LAST, TAIL) = range(10)
-VOICE_FLOATS = 16
+# Words of `shared`; the engine's thread writes all but STOP. From IN_USE on there is one for each
+# slot, which Python sets before the loop hears of the slot and the loop clears when it has left it.
+STOP, FRAME, ACTIVE, LATE, DROPPED, BUSY_NS, PEAK_NS, QUEUED, UNLOGGED, IN_USE = range(10)
 
 IDLE, PLAYING, STOPPING = range(3)
 
-# Columns of `slots`: where a model and a stream of it lie; IN_USE, which Python sets before the loop
-# hears of the slot and the loop clears when it has left it; each role's number in that model.
-(HEADER_AT, HEADER_LEN, WEIGHTS_AT, WEIGHTS_LEN, INTS_AT, INTS_LEN, FLOATS_AT, FLOATS_LEN) = range(
-    8
-)
-IN_USE, ROLE_MAP = 8, 9
+ONE = np.int64(1)  # not a plain number, of which Numba would compile another function
 
 MAX_KITS = 64
 ENVELOPE_HOPS = 10  # a voice falls silent over so many hops when it is stopped
@@ -70,6 +60,65 @@ TAIL_HOPS = 5  # a jump within a voice is levelled out over so many hops
 MAX_TEMPO = 10_000.0  # bpm; a step every 1.5 ms
 SMOOTHING = 0.2  # share of the way that a gain goes towards its target in a hop
 STEPS_PER_BEAT = 4
+
+DESK = np.dtype(
+    [
+        # constant while the engine lives
+        ("hop", "i8"),
+        ("rate", "i8"),
+        ("target", "i8"),  # frames that the ring is kept filled to
+        ("run", "i8"),  # addresses of the kernel's entries, which are so compiled once
+        ("prewarm", "i8"),
+        ("hit", "i8"),
+        # the transport and the master
+        ("rolling", "i8"),
+        ("tempo", "f8"),
+        ("beat", "f8"),
+        ("step", "f8"),
+        ("master", "f8"),
+        ("master_target", "f8"),
+    ]
+)
+VOICE = np.dtype(
+    [
+        ("state", "i8"),
+        ("slot", "i8"),
+        ("next_slot", "i8"),  # fading in; -1: none
+        ("fade_left", "i8"),  # hops, as the next two
+        ("glide_left", "i8"),
+        ("tail_left", "i8"),
+        ("seed", "i8"),
+        ("top_k", "i8"),
+        ("temperature", "f8"),
+        ("glide_seconds", "f8"),
+        ("envelope", "f8"),
+        ("gain", "f8"),
+        ("pan", "f8"),
+        ("mute", "f8"),
+        ("left", "f8"),
+        ("right", "f8"),
+        ("last", "f8"),  # sample
+        ("tail", "f8"),
+        ("weights", "f8", MAX_KITS),  # of the kits, now
+        ("goals", "f8", MAX_KITS),  # where they glide to
+        ("lengths", "i8", len(ROLES)),  # of the patterns
+        ("steps", "f8", len(ROLES) * MAX_STEPS),  # their velocities
+    ]
+)
+SLOT = np.dtype(
+    [
+        # addresses of a model and of a stream of it, and in these of the lane's own
+        ("header", "i8"),
+        ("weights", "i8"),
+        ("ints", "i8"),
+        ("floats", "i8"),
+        ("lane", "i8"),
+        ("settings", "i8"),
+        ("kit_weights", "i8"),
+        ("kits", "i8"),  # their number
+        ("roles", "i8", len(ROLES)),  # each role's number in that model; -1: it has none
+    ]
+)
 
 TRIG, VOICE_PLAY, VOICE_STOP, VOICE_RESET = (
     int(Op.TRIG),
@@ -85,97 +134,113 @@ OP_TEMPO, OP_PLAY, OP_STOP = int(Op.TEMPO), int(Op.PLAY), int(Op.STOP)
 OP_MASTER_GAIN, OP_CLEAR, OP_MODEL = int(Op.MASTER_GAIN), int(Op.CLEAR_SCHED), int(Op.MODEL)
 
 
-# How a function is compiled decides how long a first start takes: Numba compiles each one with all
-# that it calls, and adds a second one that unpacks `Core`, 25 arrays, for Python. `_inner` leaves
-# that out: for what compiled code alone calls. `_merged` is compiled as a part of its caller: for
-# what has one caller or is small. Integer arguments of one width save a second copy of the callee.
-_inner = njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-_merged = njit(cache=True, nogil=True, inline="always")
+# How a function is compiled decides how long a first start takes. Numba compiles each one with all
+# that it calls, so what is large is called by address. `_inner` is for what compiled code alone
+# calls: no second function that unpacks Python's arguments, and, since nothing here allocates, no
+# counting of references. `_merged` is compiled as a part of its one caller.
+_inner = njit(
+    nogil=True,
+    _nrt=False,
+    error_model="numpy",
+    no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
+)
+_merged = njit(nogil=True, inline="always")
+
+_call_run, _call_prewarm = call_at(8), call_at(4)
 
 
 class Core(NamedTuple):
-    """All that the loop works on. V voices, R roles, Q queue places, S slots."""
+    """What sounds. V voices, S slots."""
 
-    sizes: Ints
     shared: Ints
-    clock: Doubles
-    voice_ints: Ints  # [V, VOICE_INTS]
-    voice_floats: Doubles  # [V, VOICE_FLOATS]
-    kits: Doubles  # [V, 2, MAX_KITS]: the weights now, and where they glide to
-    steps: Doubles  # [V, R, MAX_STEPS] velocities
-    lengths: Ints  # [V, R]
-    slots: Ints  # [S, ROLE_MAP + R]
+    desk: NDArray[Any]  # DESK [1]
+    voices: NDArray[Any]  # VOICE [V]
+    slots: NDArray[Any]  # SLOT [S]
+    mono: Floats  # [2, hop]
+    mix: Floats  # [hop, 2]
+
+
+class Mail(NamedTuple):
+    """Commands on their way: from the ring to the queue and, carried out, to the log. Q places."""
+
     queue: NDArray[Any]  # COMMAND [Q], sorted by frame, first come first among equals
     inbox: NDArray[Any]  # COMMAND [..]
-    told: NDArray[Any]  # COMMAND [1]
     commands_header: Ints
     commands: NDArray[Any]
     log_header: Ints
     log: NDArray[Any]
+
+
+class Outlet(NamedTuple):
+    """Where frames at the device's rate come from, and live go to."""
+
     table: Floats  # the resampler's
     table_state: Ints
     history: Floats
-    mono: Floats  # [2, hop]
-    mix: Floats  # [hop, 2]
-    out: Floats  # [.., 2] frames at the device's rate
+    out: Floats  # [.., 2] of one hop
+    ring_header: Ints
+    ring: Floats
+    tap_header: Ints
+    tap: Floats
 
 
 @_inner
-def take_commands(core: Core) -> None:
+def take_commands(core: Core, mail: Mail) -> None:
     """Move what has arrived from the ring to its place in the queue."""
-    queue, shared = core.queue, core.shared
+    queue, inbox, shared = mail.queue, mail.inbox, core.shared
     while True:
-        count = records_pop(core.commands_header, core.commands, core.inbox)
+        count = records_pop(mail.commands_header, mail.commands, inbox)
         if count == 0:
             return
         for i in range(count):
-            op, frame = core.inbox[i].op, core.inbox[i].frame
+            op, frame = inbox[i].op, inbox[i].frame
             if frame == FRAME_NOW:
                 frame = shared[FRAME]
                 if op == OP_CLEAR:
                     # Here, in the order of arrival: what is scheduled after it stays.
-                    forget_scheduled(core)
-                    core.inbox[i].index = 1
+                    forget_scheduled(shared, queue)
+                    inbox[i].index = 1
             held = shared[QUEUED]
             if held == queue.shape[0]:
                 shared[DROPPED] += 1
                 if op == OP_MODEL:
-                    leave_slot(core, core.inbox[i].index)
+                    leave_slot(core, inbox[i].index)
                 continue
             place = held
             while place > 0 and queue[place - 1].frame > frame:
                 queue[place] = queue[place - 1]
                 place -= 1
-            queue[place] = core.inbox[i]
+            queue[place] = inbox[i]
             queue[place].frame = frame
             shared[QUEUED] = held + 1
 
 
 @_inner
-def forget_scheduled(core: Core) -> None:
+def forget_scheduled(shared: Ints, queue: NDArray[Any]) -> None:
     """Drop from the queue what is due after this hop."""
-    shared = core.shared
-    while shared[QUEUED] > 0 and core.queue[shared[QUEUED] - 1].frame > shared[FRAME]:
+    while shared[QUEUED] > 0 and queue[shared[QUEUED] - 1].frame > shared[FRAME]:
         shared[QUEUED] -= 1
 
 
 @_inner
-def run_due_commands(core: Core) -> None:
+def run_due_commands(core: Core, mail: Mail) -> None:
     """Carry out all commands due at or before this hop, in order, and log them."""
-    queue, shared = core.queue, core.shared
+    queue, inbox, shared = mail.queue, mail.inbox, core.shared
     frame = shared[FRAME]
     done = 0
     while done < shared[QUEUED] and queue[done].frame <= frame:
+        command = queue[done]
         # A command is late when the hop in which it should have acted is over.
-        if queue[done].frame <= frame - core.sizes[HOP]:
+        if command.frame <= frame - core.desk[0].hop:
             shared[LATE] += 1
-        core.told[0] = queue[done]
-        core.told[0].frame = frame
-        if queue[done].op != OP_CLEAR:
-            run_command(core, queue[done])
-        elif queue[done].index == 0:
-            forget_scheduled(core)
-        if not records_push(core.log_header, core.log, core.told, core.told.shape[0]):
+        command.frame = frame
+        if command.op != OP_CLEAR:
+            run_command(core, command.op, command.voice, command.index, command.value)
+        elif command.index == 0:
+            forget_scheduled(shared, queue)
+        inbox[0] = command
+        if not records_push(mail.log_header, mail.log, inbox, ONE):
             shared[UNLOGGED] += 1
         done += 1
     if done:
@@ -186,309 +251,277 @@ def run_due_commands(core: Core) -> None:
 
 
 @_inner
-def stream(core: Core, slot: int) -> Any:
-    """Return the header, weights, ints and floats of a slot's stream."""
-    row = core.slots[slot]
-    return (
-        carray(as_pointer(np.uintp(row[HEADER_AT])), (row[HEADER_LEN],), np.int64),
-        carray(as_pointer(np.uintp(row[WEIGHTS_AT])), (row[WEIGHTS_LEN],), np.float32),
-        carray(as_pointer(np.uintp(row[INTS_AT])), (row[INTS_LEN],), np.int64),
-        carray(as_pointer(np.uintp(row[FLOATS_AT])), (row[FLOATS_LEN],), np.float32),
-    )
-
-
-@_merged
-def run_command(core: Core, command: Any) -> None:
-    """Carry out one command."""
-    op, index, value = command.op, command.index, command.value
+def run_command(core: Core, op: int, number: int, index: int, value: float) -> None:
+    """Carry out one command; what makes no sense for a voice's model does nothing."""
+    desk = core.desk[0]
     if op == OP_TEMPO:
-        core.clock[TEMPO] = min(value, MAX_TEMPO)
+        desk.tempo = min(value, MAX_TEMPO)
     elif op == OP_PLAY:
-        core.clock[RUN], core.clock[BEAT], core.clock[STEP] = 1.0, 0.0, 0.0
+        desk.rolling, desk.beat, desk.step = 1, 0.0, 0.0
     elif op == OP_STOP:
-        core.clock[RUN] = 0.0
+        desk.rolling = 0
     elif op == OP_MASTER_GAIN:
-        core.clock[MASTER_TARGET] = value
-    elif 0 <= command.voice < core.sizes[VOICES]:
-        run_voice_command(core, np.int64(command.voice), op, index, value)
-
-
-@_inner
-def run_voice_command(core: Core, voice: int, op: int, index: int, value: float) -> None:
-    """Carry out one command of a voice; what makes no sense for its model does nothing."""
-    ints, floats = core.voice_ints[voice], core.voice_floats[voice]
+        desk.master_target = value
+    if not 0 <= number < core.voices.shape[0]:
+        return
+    voice = core.voices[number]
     if op == TRIG:
         hit_voice(core, voice, index, value)
     elif op == VOICE_PLAY:
-        if ints[STATE] == IDLE:
-            floats[ENVELOPE] = 1.0  # it stands at silence: there is nothing to fade in
-        ints[STATE] = PLAYING
+        if voice.state == IDLE:
+            voice.envelope = 1.0  # it stands at silence: there is nothing to fade in
+        voice.state = PLAYING
     elif op == VOICE_STOP:
-        if ints[STATE] == PLAYING:
-            ints[STATE] = STOPPING
+        if voice.state == PLAYING:
+            voice.state = STOPPING
     elif op == VOICE_RESET:
-        if ints[NEXT_SLOT] >= 0:
-            settle_on(core, voice, ints[NEXT_SLOT])
-        silence_stream(core, ints[SLOT], 0)
-        ints[TAIL_LEFT] = TAIL_HOPS
+        if voice.next_slot >= 0:
+            settle_on(core, voice, voice.next_slot)
+        silence_stream(core, voice.slot, np.int64(0))
+        voice.tail_left = TAIL_HOPS
     elif op == OP_SEED:
-        ints[SEED] = index
+        voice.seed = index
         configure_streams(core, voice)
     elif op == OP_TEMPERATURE:
-        floats[TEMPERATURE] = value
+        voice.temperature = value
         configure_streams(core, voice)
     elif op == OP_TOPK:
-        ints[TOP_K] = index
+        voice.top_k = index
         configure_streams(core, voice)
     elif op == OP_WEIGHT and 0 <= index < MAX_KITS:
-        core.kits[voice, 1, index] = value
-        hop_seconds = core.sizes[HOP] / core.sizes[RATE]
-        ints[GLIDE_LEFT] = max(1, round(floats[GLIDE_SECONDS] / hop_seconds))
+        voice.goals[index] = value
+        hop_seconds = desk.hop / desk.rate
+        voice.glide_left = max(1, round(voice.glide_seconds / hop_seconds))
     elif op == OP_GLIDE:
-        floats[GLIDE_SECONDS] = value
+        voice.glide_seconds = value
     elif op == OP_GAIN:
-        floats[GAIN] = value
+        voice.gain = value
     elif op == OP_PAN:
-        floats[PAN] = value
+        voice.pan = value
     elif op == OP_MUTE:
-        floats[MUTE] = value
-    elif op == OP_LENGTH and 0 <= index < core.sizes[ROLES]:
-        core.lengths[voice, index] = int(max(0.0, min(float(MAX_STEPS), value)))
-    elif op == OP_STEP and 0 <= index < core.sizes[ROLES] * MAX_STEPS:
-        core.steps[voice, index // MAX_STEPS, index % MAX_STEPS] = value
+        voice.mute = value
+    elif op == OP_LENGTH and 0 <= index < voice.lengths.shape[0]:
+        voice.lengths[index] = int(max(0.0, min(float(MAX_STEPS), value)))
+    elif op == OP_STEP and 0 <= index < voice.steps.shape[0]:
+        voice.steps[index] = value
     elif op == OP_MODEL and 0 <= index < core.slots.shape[0]:
         change_model(core, voice, index)
 
 
 @_inner
-def change_model(core: Core, voice: int, slot: int) -> None:
+def change_model(core: Core, voice: Any, slot: int) -> None:
     """Let a voice cross over to a slot's stream; a silent one takes it at once."""
-    ints = core.voice_ints[voice]
-    if ints[STATE] == IDLE:
-        leave_slot(core, ints[SLOT])
-        ints[SLOT] = slot
+    if voice.state == IDLE:
+        leave_slot(core, voice.slot)
+        voice.slot = slot
     else:
-        if ints[NEXT_SLOT] >= 0:
+        if voice.next_slot >= 0:
             # Only two sound at a time: of those in the present fade the fainter gives way.
-            louder = SLOT if 2 * ints[FADE_LEFT] > SWAP_HOPS else NEXT_SLOT
-            settle_on(core, voice, ints[louder])
-            ints[TAIL_LEFT] = TAIL_HOPS
-        ints[NEXT_SLOT], ints[FADE_LEFT] = slot, SWAP_HOPS
-    adopt_kit(core, voice, slot)
+            louder = voice.slot if 2 * voice.fade_left > SWAP_HOPS else voice.next_slot
+            settle_on(core, voice, louder)
+            voice.tail_left = TAIL_HOPS
+        voice.next_slot, voice.fade_left = slot, SWAP_HOPS
+    # The weights that the stream was made with are the voice's from now on.
+    at = core.slots[slot]
+    for kit in range(at.kits):
+        voice.weights[kit] = voice.goals[kit] = load_float(at.kit_weights + 4 * kit)
+    voice.glide_left = 0
     configure_streams(core, voice)
 
 
 @_inner
-def settle_on(core: Core, voice: int, slot: int) -> None:
+def settle_on(core: Core, voice: Any, slot: int) -> None:
     """End a voice's crossfade with one of its two slots; the other is left."""
-    ints = core.voice_ints[voice]
-    leave_slot(core, ints[SLOT] if slot == ints[NEXT_SLOT] else ints[NEXT_SLOT])
-    ints[SLOT], ints[NEXT_SLOT] = slot, -1
+    leave_slot(core, voice.slot if slot == voice.next_slot else voice.next_slot)
+    voice.slot, voice.next_slot = slot, -1
 
 
 @_inner
 def leave_slot(core: Core, slot: int) -> None:
     """Give a slot back to Python, which may then free its memory."""
-    store_release(core.slots[slot], IN_USE, 0)
+    store_release(core.shared, IN_USE + slot, 0)
 
 
 @_inner
-def hit_voice(core: Core, voice: int, role: int, velocity: float) -> None:
+def hit_voice(core: Core, voice: Any, role: int, velocity: float) -> None:
     """Strike a role in the stream of a playing voice, and in the one that is fading in."""
-    ints = core.voice_ints[voice]
-    if ints[STATE] != PLAYING or not 0 <= role < core.sizes[ROLES]:
+    if voice.state != PLAYING or not 0 <= role < voice.lengths.shape[0]:
         return
-    for column in (SLOT, NEXT_SLOT):
-        slot = ints[column]
-        if slot >= 0 and core.slots[slot, ROLE_MAP + role] >= 0:
-            header, _, stream_ints, stream_floats = stream(core, slot)
-            number = core.slots[slot, ROLE_MAP + role]
-            cpu.hit(header, stream_ints, stream_floats, number, velocity)
+    for slot in (voice.slot, voice.next_slot):
+        if slot >= 0 and core.slots[slot].roles[role] >= 0:
+            at = core.slots[slot]
+            call_hit(core.desk[0].hit, at.header, at.ints, at.floats, 0, at.roles[role], velocity)
 
 
-@njit(cache=True, nogil=True)
-def configure_streams(core: Core, voice: int) -> None:
+@_inner
+def configure_streams(core: Core, voice: Any) -> None:
     """Give a voice's seed and sampling to its streams."""
-    ints, floats = core.voice_ints[voice], core.voice_floats[voice]
-    for column in (SLOT, NEXT_SLOT):
-        if ints[column] >= 0:
-            header, _, stream_ints, stream_floats = stream(core, ints[column])
-            stream_ints[p.I_SEED] = ints[SEED]
-            stream_ints[p.I_TOP_K] = ints[TOP_K]
-            stream_floats[header[p.S_TEMPERATURE]] = floats[TEMPERATURE]
+    for slot in (voice.slot, voice.next_slot):
+        if slot >= 0:
+            at = core.slots[slot]
+            store_int(at.lane + 8 * p.L_SEED, voice.seed)
+            store_int(at.lane + 8 * p.L_TOP_K, voice.top_k)
+            store_float(at.settings + 4 * p.T_TEMPERATURE, np.float32(voice.temperature))
 
 
-@njit(cache=True, nogil=True)
-def adopt_kit(core: Core, voice: int, slot: int) -> None:
-    """Take the kit weights that a slot's stream was made with for the voice's."""
-    header, _, _, stream_floats = stream(core, slot)
-    for kit in range(header[p.KITS]):
-        core.kits[voice, 0, kit] = stream_floats[header[p.S_KIT] + kit]
-        core.kits[voice, 1, kit] = stream_floats[header[p.S_KIT] + kit]
-    core.voice_ints[voice, GLIDE_LEFT] = 0
+@_inner
+def play_stream(core: Core, slot: int, out: int) -> None:
+    """Generate one hop of a slot's stream, at the address `out`."""
+    desk, at = core.desk[0], core.slots[slot]
+    _call_run(desk.run, at.header, at.weights, at.ints, at.floats, desk.hop, out, 0, 0)
 
 
-@_merged
+@_inner
 def silence_stream(core: Core, slot: int, index: int) -> None:
     """Bring a stream back to silence at sample `index` of its random numbers."""
-    header, weights, stream_ints, stream_floats = stream(core, slot)
-    cpu.prewarm(header, weights, stream_ints, stream_floats)
-    stream_ints[p.I_INDEX] = index
-
-
-@_inner
-def advance_transport(core: Core) -> None:
-    """Strike the steps of the patterns that fall into this hop; a step is a sixteenth."""
-    clock = core.clock
-    if clock[RUN] == 0.0:
-        return
-    while clock[BEAT] * STEPS_PER_BEAT >= clock[STEP]:
-        step = int(clock[STEP])
-        for voice in range(core.sizes[VOICES]):
-            for role in range(core.sizes[ROLES]):
-                length = core.lengths[voice, role]
-                if length > 0:
-                    velocity = core.steps[voice, role, step % length]
-                    if velocity > 0.0:
-                        hit_voice(core, voice, role, velocity)
-        clock[STEP] += 1.0
-    clock[BEAT] += clock[TEMPO] / 60.0 * core.sizes[HOP] / core.sizes[RATE]
+    at = core.slots[slot]
+    _call_prewarm(core.desk[0].prewarm, at.header, at.weights, at.ints, at.floats)
+    store_int(at.ints + 8 * p.I_INDEX, index)
 
 
 @_merged
-def glide_kit(core: Core, voice: int) -> None:
+def advance_transport(core: Core) -> None:
+    """Strike the steps of the patterns that fall into this hop; a step is a sixteenth."""
+    desk = core.desk[0]
+    if desk.rolling == 0:
+        return
+    while desk.beat * STEPS_PER_BEAT >= desk.step:
+        step = int(desk.step)
+        for number in range(core.voices.shape[0]):
+            voice = core.voices[number]
+            for role in range(voice.lengths.shape[0]):
+                length = voice.lengths[role]
+                if length > 0:
+                    velocity = voice.steps[role * MAX_STEPS + step % length]
+                    if velocity > 0.0:
+                        hit_voice(core, voice, role, velocity)
+        desk.step += 1.0
+    desk.beat += desk.tempo / 60.0 * desk.hop / desk.rate
+
+
+@_merged
+def glide_kit(core: Core, voice: Any) -> None:
     """Move a voice's kit weights one hop towards their target and hand them to its stream."""
-    ints, kits = core.voice_ints[voice], core.kits[voice]
-    header, _, _, stream_floats = stream(
-        core, ints[SLOT] if ints[NEXT_SLOT] < 0 else ints[NEXT_SLOT]
-    )
-    left = ints[GLIDE_LEFT]
-    for kit in range(header[p.KITS]):
+    at = core.slots[voice.slot if voice.next_slot < 0 else voice.next_slot]
+    left = voice.glide_left
+    for kit in range(at.kits):
         if left > 0:
-            kits[0, kit] += (kits[1, kit] - kits[0, kit]) / left
-        stream_floats[header[p.S_KIT] + kit] = kits[0, kit]
-    ints[GLIDE_LEFT] = max(0, left - 1)
+            voice.weights[kit] += (voice.goals[kit] - voice.weights[kit]) / left
+        store_float(at.kit_weights + 4 * kit, np.float32(voice.weights[kit]))
+    voice.glide_left = max(0, left - 1)
 
 
 @_inner
-def add_voice(core: Core, voice: int) -> None:
+def add_voice(core: Core, voice: Any) -> None:
     """Generate one hop of a voice and add it to the mix."""
-    ints, floats, mono = core.voice_ints[voice], core.voice_floats[voice], core.mono
-    hop = core.sizes[HOP]
+    mono, mix, hop = core.mono, core.mix, core.desk[0].hop
     glide_kit(core, voice)
-    header, weights, stream_ints, stream_floats = stream(core, ints[SLOT])
-    cpu.generate(header, weights, stream_ints, stream_floats, mono[0])
-    if ints[NEXT_SLOT] >= 0:
-        header, weights, stream_ints, stream_floats = stream(core, ints[NEXT_SLOT])
-        cpu.generate(header, weights, stream_ints, stream_floats, mono[1])
+    out = np.int64(mono.ctypes.data)
+    play_stream(core, voice.slot, out)
+    if voice.next_slot >= 0:
+        play_stream(core, voice.next_slot, out + 4 * hop)
         for i in range(hop):
-            old = np.float32((ints[FADE_LEFT] - (i + 1.0) / hop) / SWAP_HOPS)
+            old = np.float32((voice.fade_left - (i + 1.0) / hop) / SWAP_HOPS)
             mono[0, i] = mono[0, i] * old + mono[1, i] * (np.float32(1.0) - old)
-        ints[FADE_LEFT] -= 1
-        if ints[FADE_LEFT] == 0:
-            settle_on(core, voice, ints[NEXT_SLOT])
+        voice.fade_left -= 1
+        if voice.fade_left == 0:
+            settle_on(core, voice, voice.next_slot)
     level_out(core, voice)
-    before = floats[ENVELOPE]
-    goal = 1.0 if ints[STATE] == PLAYING else 0.0
+    before = voice.envelope
+    goal = 1.0 if voice.state == PLAYING else 0.0
     step = 1.0 / ENVELOPE_HOPS
     after = min(goal, before + step) if goal > before else max(goal, before - step)
     # Constant power, unity in the middle; square roots are exact on every machine.
-    level = floats[GAIN] * (1.0 - floats[MUTE])
-    left, right = floats[LEFT], floats[RIGHT]
-    new_left = left + (level * np.sqrt(1.0 - floats[PAN]) - left) * SMOOTHING
-    new_right = right + (level * np.sqrt(1.0 + floats[PAN]) - right) * SMOOTHING
+    level = voice.gain * (1.0 - voice.mute)
+    left, right = voice.left, voice.right
+    new_left = left + (level * np.sqrt(1.0 - voice.pan) - left) * SMOOTHING
+    new_right = right + (level * np.sqrt(1.0 + voice.pan) - right) * SMOOTHING
     for i in range(hop):
         part = (i + 1.0) / hop
         gain = before + (after - before) * part
-        core.mix[i, 0] += mono[0, i] * np.float32(gain * (left + (new_left - left) * part))
-        core.mix[i, 1] += mono[0, i] * np.float32(gain * (right + (new_right - right) * part))
-    floats[LEFT], floats[RIGHT], floats[ENVELOPE] = new_left, new_right, after
-    if ints[STATE] == STOPPING and after <= 1e-9:
-        ints[STATE], ints[TAIL_LEFT] = IDLE, 0
-        floats[ENVELOPE] = floats[LAST] = 0.0
-        if ints[NEXT_SLOT] >= 0:
-            settle_on(core, voice, ints[NEXT_SLOT])
-        silence_stream(core, ints[SLOT], stream(core, ints[SLOT])[2][p.I_INDEX])
+        mix[i, 0] += mono[0, i] * np.float32(gain * (left + (new_left - left) * part))
+        mix[i, 1] += mono[0, i] * np.float32(gain * (right + (new_right - right) * part))
+    voice.left, voice.right, voice.envelope = new_left, new_right, after
+    if voice.state == STOPPING and after <= 1e-9:
+        voice.state, voice.tail_left = IDLE, 0
+        voice.envelope = voice.last = 0.0
+        if voice.next_slot >= 0:
+            settle_on(core, voice, voice.next_slot)
+        index = load_int(core.slots[voice.slot].ints + 8 * p.I_INDEX)
+        silence_stream(core, voice.slot, index)
 
 
-@_inner
-def level_out(core: Core, voice: int) -> None:
+@_merged
+def level_out(core: Core, voice: Any) -> None:
     """Continue from a voice's last sample where its stream has jumped (a reset, a third model).
 
     What the jump amounts to is added to `mono` and taken back over TAIL_HOPS: no click, and the
     new stream itself is heard from its first sample on.
     """
-    ints, floats, mono = core.voice_ints[voice], core.voice_floats[voice], core.mono
-    hop = core.sizes[HOP]
-    left = ints[TAIL_LEFT]
+    mono, hop = core.mono, core.desk[0].hop
+    left = voice.tail_left
     if left == TAIL_HOPS:
-        floats[TAIL] = floats[LAST] - mono[0, 0]
+        voice.tail = voice.last - mono[0, 0]
     if left > 0:
         for i in range(hop):
-            mono[0, i] += np.float32(floats[TAIL] * ((left - i / hop) / TAIL_HOPS))
-        ints[TAIL_LEFT] = left - 1
-    floats[LAST] = mono[0, hop - 1]
+            mono[0, i] += np.float32(voice.tail * ((left - i / hop) / TAIL_HOPS))
+        voice.tail_left = left - 1
+    voice.last = mono[0, hop - 1]
 
 
-@_merged
-def make_hop(core: Core) -> int:
-    """Make the next hop: its frames at the device's rate are in `core.out`; return how many."""
-    shared, clock, mix = core.shared, core.clock, core.mix
-    hop = core.sizes[HOP]
-    take_commands(core)
-    run_due_commands(core)
+@_inner
+def make_hop(core: Core) -> None:
+    """Let all voices play one hop: its frames at the model's rate are in `core.mix`."""
+    shared, mix, desk = core.shared, core.mix, core.desk[0]
+    hop = desk.hop
     advance_transport(core)
-    mix[:] = np.float32(0.0)
+    for i in range(hop):
+        mix[i, 0] = mix[i, 1] = np.float32(0.0)
     active = 0
-    for voice in range(core.sizes[VOICES]):
-        if core.voice_ints[voice, STATE] != IDLE:
+    for number in range(core.voices.shape[0]):
+        voice = core.voices[number]
+        if voice.state != IDLE:
             active += 1
             add_voice(core, voice)
-    before = clock[MASTER]
-    after = before + (clock[MASTER_TARGET] - before) * SMOOTHING
+    before = desk.master
+    after = before + (desk.master_target - before) * SMOOTHING
     for i in range(hop):
         gain = np.float32(before + (after - before) * ((i + 1.0) / hop))
         mix[i, 0] *= gain
         mix[i, 1] *= gain
-    clock[MASTER] = after
+    desk.master = after
     shared[ACTIVE] = active
     store_release(shared, FRAME, shared[FRAME] + hop)
-    return int(resample(core.table, core.table_state, core.history, mix, hop, core.out))
 
 
-@njit(cache=True, nogil=True, no_cfunc_wrapper=True)
-def run(
-    core: Core,
-    live: bool,
-    ring_header: Ints,
-    ring: Floats,
-    tap_header: Ints,
-    tap: Floats,
-    out: Floats,
-    until: int,
-) -> int:
+@njit(cache=True, nogil=True, _nrt=False, error_model="numpy", no_cfunc_wrapper=True)
+def run(core: Core, mail: Mail, outlet: Outlet, live: bool, frames: Floats, until: int) -> int:
     """Make hop after hop: live until STOP is set, else until frame `until`.
 
-    Live they go to the ring, which is kept filled to its target, and to the tap; else to `out`
-    [n, 2], which must have room for all. Returns the number of frames written to `out`.
+    Live they go to the ring, which is kept filled to its target, and to the tap; else to `frames`
+    [n, 2], which must have room for all. Returns the number of frames written to `frames`.
     One function for both, so that all it is made of is compiled once.
     """
-    shared, target = core.shared, core.sizes[TARGET]
+    shared, out = core.shared, outlet.out
     done = 0
     while (load_acquire(shared, STOP) == 0) if live else (shared[FRAME] < until):
-        if live and ring_fill(ring_header) + core.out.shape[0] > target:
-            ring_set_state(ring_header, RUNNING)
+        if live and ring_fill(outlet.ring_header) + out.shape[0] > core.desk[0].target:
+            ring_set_state(outlet.ring_header, RUNNING)
             sleep_us(200)
             continue
         began = monotonic_ns()
-        count = make_hop(core)
+        take_commands(core, mail)
+        run_due_commands(core, mail)
+        make_hop(core)
+        hop = core.desk[0].hop
+        count = resample(outlet.table, outlet.table_state, outlet.history, core.mix, hop, out)
         if live:
-            ring_write(ring_header, ring, core.out, count)
-            tap_write(tap_header, tap, core.out, count)
+            ring_write(outlet.ring_header, outlet.ring, out, count)
+            tap_write(outlet.tap_header, outlet.tap, out, count)
         else:
             for i in range(count):
-                out[done + i, 0] = core.out[i, 0]
-                out[done + i, 1] = core.out[i, 1]
+                frames[done + i, 0] = out[i, 0]
+                frames[done + i, 1] = out[i, 1]
             done += count
         spent = monotonic_ns() - began
         shared[BUSY_NS] += spent

@@ -14,18 +14,20 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import typeof
 
+from ghostnote.kernels import cpu
+from ghostnote.kernels import packing as p
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import Packed
 from ghostnote.kernels.spec import ROLES
 from ghostnote.kernels.state import State
 
 from . import core as c
-from .commands import COMMAND, FRAME_NOW, MAX_STEPS, Command, Op
+from .commands import COMMAND, FRAME_NOW, Command, Op
 from .resample import Resampler
 from .ring import DRAINING, IDLE, FrameRing, RecordRing, TapRing, ring_set_state
 
@@ -92,37 +94,20 @@ class Engine:
         self._slots: dict[int, tuple[Packed, State]] = {}  # keeps alive what the loop reads
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._core = c.Core(
-            sizes=np.array([hop, rate, voices, len(ROLES), target], np.int64),
-            shared=np.zeros(c.SHARED_WORDS, np.int64),
-            clock=np.array([0.0, 120.0, 0.0, 0.0, 1.0, 1.0]),
-            voice_ints=np.zeros((voices, c.VOICE_INTS), np.int64),
-            voice_floats=np.zeros((voices, c.VOICE_FLOATS)),
-            kits=np.zeros((voices, 2, c.MAX_KITS)),
-            steps=np.zeros((voices, len(ROLES), MAX_STEPS)),
-            lengths=np.zeros((voices, len(ROLES)), np.int64),
-            slots=np.full((4 * voices, c.ROLE_MAP + len(ROLES)), -1, np.int64),
-            queue=np.zeros(QUEUE, COMMAND),
-            inbox=np.zeros(256, COMMAND),
-            told=np.zeros(1, COMMAND),
-            commands_header=self.commands.header,
-            commands=self.commands.records,
-            log_header=self.log.header,
-            log=self.log.records,
-            table=self.resampler.table,
-            table_state=self.resampler.state,
-            history=self.resampler.history,
-            mono=np.zeros((2, hop), np.float32),
-            mix=np.zeros((hop, 2), np.float32),
-            out=np.zeros((largest, 2), np.float32),
-        )
-        for voice in range(voices):
-            ints, floats = self._core.voice_ints[voice], self._core.voice_floats[voice]
-            ints[c.STATE], ints[c.NEXT_SLOT], ints[c.SEED] = c.PLAYING, -1, options.seed
-            ints[c.SLOT] = self._new_slot(packed, voice)
-            floats[[c.ENVELOPE, c.GAIN, c.LEFT, c.RIGHT, c.TEMPERATURE]] = 1.0
-            c.adopt_kit(self._core, voice, ints[c.SLOT])
-            c.configure_streams(self._core, voice)
+        rings = (self.ring, self.tap, self.commands, self.log)
+        self._tables = _tables(hop, voices, self.resampler, *rings)
+        self._core = self._tables[0]
+        desk, entries = self._core.desk[0], cpu.entry_points()
+        desk["hop"], desk["rate"], desk["target"] = hop, rate, target
+        desk["run"], desk["prewarm"], desk["hit"] = entries.run, entries.prewarm, entries.hit
+        desk["tempo"], desk["master"], desk["master_target"] = 120.0, 1.0, 1.0
+        for number in range(voices):
+            voice = self._core.voices[number]
+            voice["state"], voice["next_slot"], voice["seed"] = c.PLAYING, -1, options.seed
+            voice["slot"] = self._new_slot(packed, number)
+            for field in ("envelope", "gain", "left", "right", "temperature"):
+                voice[field] = 1.0
+            voice["weights"][0] = voice["goals"][0] = 1.0  # as a stream's kit is at first
 
     @property
     def frame(self) -> int:
@@ -152,7 +137,7 @@ class Engine:
     @property
     def beat(self) -> float:
         """Position of the transport in beats."""
-        return float(self._core.clock[c.BEAT])
+        return float(self._core.desk[0]["beat"])
 
     def busy_ns(self) -> tuple[int, int]:
         """Return nanoseconds spent generating so far, and the longest hop since the last call."""
@@ -163,7 +148,7 @@ class Engine:
 
     def voice_idle(self, voice: int) -> bool:
         """Return whether a voice is stopped."""
-        return bool(self._core.voice_ints[voice, c.STATE] == c.IDLE)
+        return bool(self._core.voices[voice]["state"] == c.IDLE)
 
     def submit(self, commands: Sequence[Command], frame: int = FRAME_NOW) -> bool:
         """Hand over commands, all or none, due at `frame`; False where there is no room."""
@@ -197,30 +182,27 @@ class Engine:
         if note:
             note(slot)
         if not self.submit([Command(Op.MODEL, voice, slot)], frame):
-            self._core.slots[slot, c.IN_USE] = 0
+            self._core.shared[c.IN_USE + slot] = 0
             raise GhostnoteError("model: the command queue is full; try again")
 
     def _new_slot(self, packed: Packed, voice: int) -> int:
-        slots = self._core.slots
-        for number in [n for n in self._slots if not slots[n, c.IN_USE]]:
+        in_use, slots = self._core.shared[c.IN_USE :], self._core.slots
+        for number in [n for n in self._slots if not in_use[n]]:
             del self._slots[number]
         free = next((n for n in range(len(slots)) if n not in self._slots), None)
         if free is None:
             raise GhostnoteError("model: earlier loads are still fading in; try again in a second")
         state = State(packed, self.options.seed, stream=voice)
-        row = slots[free]
-        arrays: tuple[npt.NDArray[Any], ...] = (
-            packed.header,
-            packed.weights,
-            state.ints,
-            state.floats,
-        )
-        for at, array in zip(range(0, c.IN_USE, 2), arrays, strict=True):
-            row[at], row[at + 1] = array.ctypes.data, len(array)
-        for number, role in enumerate(ROLES):
-            known = role in packed.spec.roles
-            row[c.ROLE_MAP + number] = packed.spec.roles.index(role) if known else -1
-        row[c.IN_USE] = 1
+        spec, header, at = packed.spec, packed.header, slots[free]
+        ints, floats = state.ints.ctypes.data, state.floats.ctypes.data
+        at["header"], at["weights"] = header.ctypes.data, packed.weights.ctypes.data
+        at["ints"], at["floats"] = ints, floats
+        at["lane"] = ints + 8 * int(header[p.I_LANES])
+        at["settings"] = floats + 4 * int(header[p.S_SETTINGS])
+        at["kit_weights"] = at["settings"] + 4 * (p.T_VELOCITIES + len(spec.roles))
+        at["kits"] = len(spec.kits)
+        at["roles"] = [spec.roles.index(r) if r in spec.roles else -1 for r in ROLES]
+        in_use[free] = 1
         self._slots[free] = (packed, state)
         return free
 
@@ -245,9 +227,7 @@ class Engine:
         self._make_hops(True, np.empty((0, 2), np.float32), 0)
 
     def _make_hops(self, live: bool, out: Frames, until: int) -> int:
-        ring, tap = self.ring, self.tap
-        arrays = (ring.header, ring.data, tap.header, tap.data)
-        return int(c.run(self._core, live, *arrays, out, until))
+        return int(c.run(*self._tables, live, out, until))
 
     def stop(self) -> None:
         """End the thread after the present hop."""
@@ -268,6 +248,54 @@ class Engine:
     def warm_up(self) -> None:
         """Compile all that the loop needs, so that `start` makes sound at once."""
         self.render(self.frame)
+
+
+def _tables(
+    hop: int,
+    voices: int,
+    resampler: Resampler,
+    ring: FrameRing,
+    tap: TapRing,
+    commands: RecordRing,
+    log: RecordRing,
+) -> tuple[c.Core, c.Mail, c.Outlet]:
+    """Return what the loop works on, all zero where it is the engine's own."""
+    core = c.Core(
+        shared=np.zeros(c.IN_USE + 4 * voices, np.int64),
+        desk=np.zeros(1, c.DESK),
+        voices=np.zeros(voices, c.VOICE),
+        slots=np.zeros(4 * voices, c.SLOT),
+        mono=np.zeros((2, hop), np.float32),
+        mix=np.zeros((hop, 2), np.float32),
+    )
+    mail = c.Mail(
+        queue=np.zeros(QUEUE, COMMAND),
+        inbox=np.zeros(256, COMMAND),
+        commands_header=commands.header,
+        commands=commands.records,
+        log_header=log.header,
+        log=log.records,
+    )
+    outlet = c.Outlet(
+        table=resampler.table,
+        table_state=resampler.state,
+        history=resampler.history,
+        out=np.zeros((resampler.max_out, 2), np.float32),
+        ring_header=ring.header,
+        ring=ring.data,
+        tap_header=tap.header,
+        tap=tap.data,
+    )
+    return core, mail, outlet
+
+
+def compile_loop() -> None:
+    """Compile the loop, or read it from the cache; this takes no kernel and no model."""
+    commands, log = RecordRing(COMMAND, 2), RecordRing(COMMAND, 2)
+    tap = TapRing(2 * TapRing.MARGIN)
+    tables = _tables(1, 1, Resampler(8000, 8000, 1), FrameRing(2), tap, commands, log)
+    arguments = (*tables, True, np.empty((0, 2), np.float32), 0)
+    c.run.compile(tuple(typeof(argument) for argument in arguments))
 
 
 def _ask_for_priority() -> None:

@@ -23,6 +23,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ghostnote.kernels.lanes import Lanes, vector_code
+
 _CLOCK = "ghostnote_clock"
 _SLEEP = "ghostnote_sleep"
 _WINDOWS = sys.platform == "win32"
@@ -168,6 +170,33 @@ def call_pointer_i32(typingctx: Any, function: Any, pointer: Any, number: Any) -
         return builder.ptrtoint(result, _i64)
 
     return types.int64(types.int64, types.int64, types.uint32), codegen
+
+
+@intrinsic
+def call_hit(
+    typingctx: Any,
+    function: Any,
+    header: Any,
+    ints: Any,
+    floats: Any,
+    lane: Any,
+    role: Any,
+    velocity: Any,
+) -> Any:
+    """Call the kernel's `hit` by its address; all are int64 but the velocity, a double."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [value.type for value in args[1:]])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6, types.float64), codegen
+
+
+@vector_code("ii")
+def store_int(code: Lanes, address: Any, value: Any) -> None:
+    """Store an int64 at an address."""
+    code.store(address, value)
 
 
 def _external(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:

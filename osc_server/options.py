@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.packing import DEFAULT_PRECISION
 
 from .sink import SinkOptions
 
@@ -36,6 +37,8 @@ class ServerOptions:
         Folders that clients may load models from and record into.
     demo : bool
         Plays a built-in pattern at once.
+    precision : str
+        In which the weights of all models are held, one of `PRECISIONS`.
     """
 
     model: str | None = None
@@ -51,6 +54,7 @@ class ServerOptions:
     models: Path = Path("models")
     recordings: Path = Path("recordings")
     demo: bool = False
+    precision: str = DEFAULT_PRECISION
 
     def __post_init__(self) -> None:
         if not 0 <= self.ring <= 65536:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ghostnote.inference.model_file import find_model, load_model
 from ghostnote.kernels.errors import GhostnoteError
@@ -42,12 +43,13 @@ def replay(
         cannot be written. No file is left behind then.
     """
     header, entries = read_log(log)
-    packed = _same_model(header.model, header.sha256, roots)
+    models = _Models(roots, header.precision)
+    packed = models.same(header.model, header.sha256)
     options = EngineOptions(header.samplerate, header.voices, header.seed)
     part = out.with_name(out.name + ".part")
     try:
         with WavWriter(part, header.samplerate, 2, "FLOAT") as file:
-            _play(Engine(packed, options), entries, roots, file, progress or (lambda _: None))
+            _play(Engine(packed, options), entries, models, file, progress or (lambda _: None))
         part.replace(out)
     except OSError as error:
         raise GhostnoteError(f"replay: {out}: {error.strerror}") from None
@@ -59,7 +61,7 @@ def replay(
 def _play(
     engine: Engine,
     entries: Iterator[LogEntry],
-    roots: Sequence[Path],
+    models: _Models,
     file: WavWriter,
     progress: Callable[[float], None],
 ) -> None:
@@ -82,21 +84,28 @@ def _play(
             loaded = loads.get(command.index)
             if loaded is None or loaded.voice != command.voice:
                 raise GhostnoteError(f"replay: frame {entry.frame}: a model is not in the log")
-            packed = _same_model(loaded.model, loaded.sha256, roots)
+            packed = models.same(loaded.model, loaded.sha256)
             engine.load(packed, command.voice, entry.frame)
         elif not engine.submit([command], entry.frame):
             raise GhostnoteError(f"replay: frame {entry.frame}: more commands than can have acted")
 
 
-def _same_model(name: str, sha256: str, roots: Sequence[Path]) -> Packed:
-    try:
-        path = find_model(name, roots)
-    except GhostnoteError:
-        path = find_model(name)  # a path, as it was typed at the server's start
-    model = load_model(path)
-    if model.sha256 != sha256:
-        raise GhostnoteError(
-            f"replay: model {name!r} is not the one of the session: its SHA-256 begins with "
-            f"{model.sha256[:12]}, the log's with {sha256[:12]}"
-        )
-    return pack(model.spec, model.weights)
+class _Models(NamedTuple):
+    """Where models are looked for, and how they were played."""
+
+    roots: Sequence[Path]
+    precision: str
+
+    def same(self, name: str, sha256: str) -> Packed:
+        """Return the model that was played."""
+        try:
+            path = find_model(name, self.roots)
+        except GhostnoteError:
+            path = find_model(name)  # a path, as it was typed at the server's start
+        model = load_model(path)
+        if model.sha256 != sha256:
+            raise GhostnoteError(
+                f"replay: model {name!r} is not the one of the session: its SHA-256 begins with "
+                f"{model.sha256[:12]}, the log's with {sha256[:12]}"
+            )
+        return pack(model.spec, model.weights, self.precision)

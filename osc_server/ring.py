@@ -21,8 +21,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, njit
+from numba import carray, njit, types
 from numpy.typing import NDArray
+
+from ghostnote.kernels.lanes import address_of, call_at, load_int
 
 from .native import (
     as_pointer,
@@ -40,7 +42,7 @@ WRITE, STATE = 0, 1  # written by the producer
 # Written by the consumer; LARGEST is the most frames that it ever asked for at once.
 READ, POSITION, CALLBACKS, UNDERRUNS, MISSING, STARVING, XRUNS, LOST, LARGEST = range(16, 25)
 STAMP_COUNT = 32
-CAPACITY, CHANNELS, DATA, FADE, STAMPS = range(48, 53)  # constants: sizes and addresses
+CAPACITY, CHANNELS, DATA, FADE, STAMPS, CONSUME = range(48, 54)  # constants: sizes, addresses
 HEADER_WORDS = 64
 
 # States, set by the producer.
@@ -50,6 +52,7 @@ DRAINING = 2  # what is left is played; after it silence is no underrun
 
 FADE_FRAMES = 128  # 2.7 ms at 48 kHz; a power of two, so that the gains end exactly at 0 and 1
 _FADE_STEP = np.float32(1.0 / FADE_FRAMES)
+_call_consume = call_at(4)
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 # The fade array: gain of what is fading out, gain of what is fading in, then per channel the
 # level it fades from, then per channel the last sample played.
@@ -102,6 +105,7 @@ class FrameRing:
         self.header[DATA] = self.data.ctypes.data
         self.header[FADE] = self.fade.ctypes.data
         self.header[STAMPS] = self.stamps.ctypes.data
+        self.header[CONSUME] = address_of(consume, types.void(*[types.int64] * 4))
 
     @property
     def address(self) -> int:
@@ -251,24 +255,22 @@ def read_stamps(header: IntArray, stamps: IntArray, since: int, out: IntArray) -
     return max(newest - first, 0), newest
 
 
-@njit(cache=True, nogil=True)
-def consume(
-    header: IntArray,
-    data: FloatArray,
-    fade: FloatArray,
-    stamps: IntArray,
-    out: FloatArray,
-    n: int,
-    now_ns: int,
-) -> None:
-    """Fill `out` [>= n, channels] with the next `n` frames. The paced consumer, once per callback.
+@njit(cache=True, nogil=True, error_model="numpy")
+def consume(address: int, target: int, n: int, now_ns: int) -> None:
+    """Fill a block with the next `n` frames. The paced consumer, once per callback.
 
+    `address` is that of a FrameRing's header, `target` that of the block, float32 [>= n, channels].
     What is not there is played as silence without a click: the last frame fades out over
     FADE_FRAMES, and what comes later fades in over as many, so that one step is never larger than
     the signal's own plus 2/FADE_FRAMES of the level. Otherwise frames pass bit for bit. `now_ns`
     is the time at which the callback began.
     """
-    channels, mask = data.shape[1], data.shape[0] - 1
+    header = carray(as_pointer(np.uintp(address)), (HEADER_WORDS,), np.int64)
+    capacity, channels = header[CAPACITY], header[CHANNELS]
+    data = carray(as_pointer(np.uintp(header[DATA])), (capacity, channels), np.float32)
+    fade = carray(as_pointer(np.uintp(header[FADE])), (LEVELS + 2 * channels,), np.float32)
+    out = carray(as_pointer(np.uintp(target)), (n, channels), np.float32)
+    mask = capacity - 1
     last = LEVELS + channels
     state = load_acquire(header, STATE)
     read = header[READ]
@@ -315,18 +317,14 @@ def consume(
     header[CALLBACKS] += 1
     header[LARGEST] = max(header[LARGEST], n)
     store_release(header, READ, read + have)
+    stamps = carray(as_pointer(np.uintp(header[STAMPS])), (STAMP_SLOTS, 3), np.int64)
     write_stamp(header, stamps, position, now_ns, position + n - read - have)
 
 
-@njit(cache=True, nogil=True)
-def consume_at(address: int, out: FloatArray, n: int, now_ns: int) -> None:
-    """`consume` for a C callback that knows only the address of a FrameRing's header."""
-    header = carray(as_pointer(np.uintp(address)), (HEADER_WORDS,), np.int64)
-    capacity, channels = header[CAPACITY], header[CHANNELS]
-    data = carray(as_pointer(np.uintp(header[DATA])), (capacity, channels), np.float32)
-    fade = carray(as_pointer(np.uintp(header[FADE])), (LEVELS + 2 * channels,), np.float32)
-    stamps = carray(as_pointer(np.uintp(header[STAMPS])), (STAMP_SLOTS, 3), np.int64)
-    consume(header, data, fade, stamps, out, n, now_ns)
+@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def consume_at(address: int, target: int, n: int, now_ns: int) -> None:
+    """`consume` for compiled callbacks, which then are not compiled with all that it is made of."""
+    _call_consume(load_int(address + 8 * CONSUME), address, target, n, now_ns)
 
 
 class TapRing:

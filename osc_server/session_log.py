@@ -23,7 +23,8 @@ from ghostnote.kernels.errors import GhostnoteError
 
 from .commands import Command, Op
 
-FORMAT = 1
+FORMAT = 2
+"""1 told no precision, and the kernel's arithmetic was another: it replays, but to other bits."""
 MAX_LINE = 4096
 
 
@@ -36,6 +37,13 @@ class LogHeader:
     samplerate: int
     voices: int
     seed: int
+    precision: str = "fp32"
+    ghostnote_log: int = FORMAT
+
+    @property
+    def exact(self) -> bool:
+        """Whether a replay gives the same bits."""
+        return self.ghostnote_log == FORMAT
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class SessionLog:
             self._file = path.open("w")
         except OSError as error:
             raise GhostnoteError(f"--log {path}: {error.strerror}") from None
-        self._write([json.dumps({"ghostnote_log": FORMAT, **vars(header)})])
+        self._write([json.dumps(vars(header))])
 
     def commands(self, records: npt.NDArray[Any]) -> None:
         """Append commands that the engine has carried out."""
@@ -124,8 +132,10 @@ def read_log(path: Path) -> tuple[LogHeader, Iterator[LogEntry]]:
             _whole(first["samplerate"]),
             _whole(first["voices"]),
             _whole(first["seed"]),
+            str(first.get("precision", "fp32")),
+            _whole(first["ghostnote_log"]),
         )
-        if first["ghostnote_log"] != FORMAT:
+        if not 1 <= header.ghostnote_log <= FORMAT:
             raise GhostnoteError(f"{path}: a session log of another version")
     except (StopIteration, *_DAMAGE):
         raise GhostnoteError(f"{path}: is no ghostnote session log") from None

@@ -33,7 +33,7 @@ def _process(frames, user):  # type: ignore[no-untyped-def]
     n = np.int64(frames)
     ports = link[_PORTS]
     block = carray(as_pointer(np.uintp(link[_SCRATCH])), (MAX_BLOCK, ports), np.float32)
-    consume_at(link[_RING], block, n, now)
+    consume_at(link[_RING], link[_SCRATCH], n, now)
     for port in range(ports):
         address = call_pointer_i32(link[_GET_BUFFER], link[_FIRST_PORT + port], frames)
         out = carray(as_pointer(np.uintp(address)), (n,), np.float32)

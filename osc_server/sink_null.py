@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from .native import load_acquire, monotonic_ns, sleep_us, store_release
-from .ring import XRUNS, FloatArray, FrameRing, IntArray, consume
+from .ring import XRUNS, FrameRing, IntArray, consume_at
 from .sink import SinkOptions, check_channels
 
 DEFAULT_RATE, DEFAULT_BLOCK = 48000, 256
@@ -42,14 +42,15 @@ class NullSink:
         self.stop()
         self._ring = ring
         out = np.zeros((self.blocksize, self.channels), np.float32)
-        arrays = (self._stop, ring.header, ring.data, ring.fade, ring.stamps, out)
+        self._out = out
         # A first call with the flag up compiles the loop before anything is timed.
-        _raise_flag(self._stop)
-        _run(*arrays, self.blocksize, self.samplerate)
+        self._stop[0] = 1
+        arguments = (self._stop, ring.header, out.ctypes.data, self.blocksize, self.samplerate)
+        _run(*arguments)
         self._stop[0] = 0
         self._thread = threading.Thread(
             target=_run,
-            args=(*arrays, self.blocksize, self.samplerate),
+            args=arguments,
             name="ghostnote-null",
             daemon=True,
         )
@@ -59,7 +60,7 @@ class NullSink:
     def stop(self) -> None:
         """Stop the loop and wait for its end."""
         if self._thread is not None:
-            _raise_flag(self._stop)
+            self._stop[0] = 1  # one aligned word: the loop sees it whole
             self._thread.join()
             self._thread = None
         atexit.unregister(self.close)
@@ -81,22 +82,8 @@ class NullSink:
         return f"null (silent): {self.samplerate} Hz, {self.channels} channels"
 
 
-@njit(cache=True, nogil=True)
-def _raise_flag(flag: IntArray) -> None:
-    store_release(flag, 0, 1)
-
-
-@njit(cache=True, nogil=True)
-def _run(
-    stop: IntArray,
-    header: IntArray,
-    data: FloatArray,
-    fade: FloatArray,
-    stamps: IntArray,
-    out: FloatArray,
-    blocksize: int,
-    rate: int,
-) -> None:
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run(stop: IntArray, header: IntArray, out: int, blocksize: int, rate: int) -> None:
     """Consume a block each blocksize/rate seconds until `stop`[0] is set."""
     second_began = monotonic_ns()
     block_ns = blocksize * 1_000_000_000 // rate
@@ -111,7 +98,7 @@ def _run(
             # As in a sound card that was not served: this time is gone, not caught up with.
             store_release(header, XRUNS, header[XRUNS] + 1)
             second_began += now - due
-        consume(header, data, fade, stamps, out, blocksize, now)
+        consume_at(np.int64(header.ctypes.data), out, blocksize, now)
         frames += blocksize
         while frames >= rate:
             frames -= rate

@@ -19,7 +19,7 @@ import numpy as np
 from numba import carray, cfunc, types
 
 from .native import as_address, monotonic_ns
-from .ring import CHANNELS, HEADER_WORDS, XRUNS, FrameRing, consume_at
+from .ring import HEADER_WORDS, XRUNS, FrameRing, consume_at
 from .sink import SinkError, SinkOptions, check_channels
 
 _OUTPUT_UNDERFLOW = 4  # paOutputUnderflow
@@ -39,10 +39,9 @@ def load_sounddevice() -> Any:
 def _callback(unused_input, output, frames, unused_times, flags, ring):  # type: ignore[no-untyped-def]
     now = monotonic_ns()
     header = carray(ring, (HEADER_WORDS,), np.int64)
-    out = carray(output, (np.int64(frames), header[CHANNELS]), np.float32)
     if flags & _OUTPUT_UNDERFLOW:
         header[XRUNS] += 1
-    consume_at(as_address(ring), out, np.int64(frames), now)
+    consume_at(as_address(ring), as_address(output), np.int64(frames), now)
     return 0  # paContinue
 
 

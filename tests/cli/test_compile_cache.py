@@ -32,7 +32,7 @@ def use(code: str = USE, **environment: str) -> str:
 
 def test_every_file_with_compiled_code_and_its_constants_count() -> None:
     found = sources_of_compiled_code(ROOT)
-    assert {"kernels/cpu", "kernels/gemv", "osc_server/core", "osc_server/ring"} <= found.keys()
+    assert {"kernels/cpu", "kernels/products", "osc_server/core", "osc_server/ring"} <= found.keys()
     assert {"kernels/packing", "kernels/spec", "osc_server/commands"} <= found.keys()
     assert "osc_server/osc" not in found, "editing the parser must not cost a compilation"
 
@@ -50,6 +50,17 @@ def test_a_constant_in_a_file_without_numba_makes_another_version(
     assert "numba" not in commands.read_text()
     commands.write_text(commands.read_text() + "\nFRAME_NOW = -2\n")
     assert compile_cache.version_of_compiled_code() != before
+
+
+def test_optimisation_is_ours_unless_chosen() -> None:
+    code = f"{USE}; import numba; print(int(numba.config.OPT))"
+    kept = os.environ.pop("NUMBA_OPT", None)
+    try:
+        assert use(code).splitlines()[-1] == "2"
+        assert use(code, NUMBA_OPT="3").splitlines()[-1] == "3"
+    finally:
+        if kept is not None:
+            os.environ["NUMBA_OPT"] = kept
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME is Linux's")

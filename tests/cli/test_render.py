@@ -68,6 +68,7 @@ def test_groove(
     (loop,) = json.loads(told.out)["loops"]
     assert loop["file"] == "one_shuffle_97.3bpm_1.wav"
     assert loop["frames"] == round(3 * 4 * 60 / 97.3 * 8000)
+    assert loop["precision"] == "int8"
     assert [[beat, role] for beat, role, _ in loop["hits"]] == [
         [0, "kick"], [1, "snare"], [4, "kick"], [8, "kick"], [9, "snare"],
     ]  # fmt: skip
@@ -84,6 +85,7 @@ def test_again_in_another_process_without_the_pattern(model: str, tmp_path: Path
     first, again, one = tmp_path / "first", tmp_path / "again", tmp_path / "one"
     words = ["--model", model, "--bars", "1", "--count", "3", "--seed", "5", "--kit", "two:3,one"]
     words += ["--samplerate", "44100", "--temperature", "0.9", "--top-k", "40"]
+    words += ["--precision", "bf16"]
     assert main(["render", *words, "--pattern", str(pattern), "--out", str(first)]) == 0
     assert len(waves(first)) == 3
     pattern.unlink()
@@ -129,6 +131,8 @@ def test_texture_has_no_hits(
         (["--out", "x", "--only", "a"], 2, "--only needs --manifest"),
         (["--out", "x", "--groove", "a.mid", "--pattern", "b"], 2, "not both"),
         (["--manifest", "m.json", "--seed", "3"], 2, "--seed is told by the manifest"),
+        (["--manifest", "m.json", "--precision", "fp32"], 2, "--precision is told by the manifest"),
+        (["--out", "x", "--precision", "int4"], 2, "int4"),
         (["--out", "x", "--bars", "0"], 1, "bars must be 1 to"),
         (["--out", "x", "--bpm", "nan"], 1, "bpm must be 10 to"),
         (["--out", "x", "--kit", "funk"], 1, "'funk'"),

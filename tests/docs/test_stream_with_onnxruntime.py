@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pytest
 
 from ghostnote.inference.model_file import ModelFile
+from ghostnote.kernels import levels as amplitudes
 from ghostnote.kernels import rng
 from ghostnote.kernels.packing import pack
-from ghostnote.kernels.reference import cumulative, margin
+from ghostnote.kernels.reference import cumulative, levels_off, margin
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.state import State
 from tests.inference.small_models import write_model
@@ -36,6 +37,10 @@ SPECS = {
         levels=64,
     ),
     "unconditional": ModelSpec(1000, 16, (1, 2), residual=8, gate=8, skip=8, head=8, levels=64),
+    "mixture": ModelSpec(
+        1000, 10, (1, 40), roles=("kick",), ages=30, age_features=4, cond_hidden=(6,),
+        residual=8, gate=8, skip=8, head=8, levels=65536, mixtures=4,
+    ),
 }  # fmt: skip
 
 
@@ -62,14 +67,22 @@ def kernel_plays(model: ModelFile, count: int) -> npt.NDArray[np.float32]:
     return out
 
 
-def margin_at(model: ModelFile, levels: npt.NDArray[np.int64], at: int) -> float:
+def assert_near_tie(model: ModelFile, samples: npt.NDArray[np.float32], at: int) -> None:
+    """What the kernel draws at a sample is near what another would be, so that others may part."""
+    spec = model.spec
+    levels = amplitudes.encode(spec, samples)
     state, hops = in_hops(model, at + 1)
     logits = []
     for first, last in hops:
         strike(state, model, first)
         logits.append(state.teacher_force(levels[first:last]))
-    running = cumulative(np.concatenate(logits)[at].astype(np.float64))
-    return margin(running, float(rng.uniform(SEED, 0, at)))
+    outputs = np.concatenate(logits)[at].astype(np.float64)
+    uniforms = rng.uniforms_of(spec, SEED, 0, at, 1)[0]
+    if spec.mixtures:
+        off = [levels_off(outputs, int(levels[at]) + by, uniforms, 1e-5) for by in (-1, 1)]
+        assert min(off) < 0.1, f"parts at sample {at}"
+    else:
+        assert margin(cumulative(outputs), float(uniforms)) < 1e-5, f"parts at sample {at}"
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -88,9 +101,7 @@ def test_it_plays_what_the_kernel_plays(name: str, tmp_path: Path) -> None:
     assert len(set(wanted)) > 30
     apart = np.nonzero(found != wanted)[0]
     if len(apart):  # onnxruntime sums in another order: it may part at a near tie
-        at = int(apart[0])
-        levels = np.searchsorted(model.weights["mulaw_table"], samples).astype(np.int64)
-        assert margin_at(model, levels, at) < 1e-5, f"parts at sample {at}"
+        assert_near_tie(model, samples, int(apart[0]))
 
 
 def test_it_needs_nothing_of_ours() -> None:

@@ -144,7 +144,7 @@ def running(options: ServerOptions) -> Iterator[Server]:
         try:
             yield server
         finally:
-            server.quitting.set()
+            server.quitting = True
             keeper.join()
 
 

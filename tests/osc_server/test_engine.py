@@ -78,10 +78,11 @@ def test_in_pieces_and_whole_are_the_same_bits(noisy: Packed, samplerate: int) -
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("voices", [1, 2, 8])
+@pytest.mark.parametrize(("voices", "precision"), [(1, "fp32"), (2, "bf16"), (8, "int8")])
 def test_the_voices_are_generators_of_one_seed_and_a_stream_each(
-    noisy: Packed, voices: int
+    voices: int, precision: str
 ) -> None:
+    noisy = pack(NOISY, random_weights(NOISY, 3), precision)
     player = engine(noisy, voices, seed=77)
     hits = [(50 + 501 * k, (KICK, HAT)[k % 2], 0.3 + k / 20, k % voices) for k in range(12)]
     for frame, role, velocity, voice in hits:

@@ -32,7 +32,9 @@ def _rounds(count, ring, data, tap, tap_data, records, slots, table, state, hist
         n = resample(table, state, history, block, 24, out)
         ring_write(ring, data, out, n)
         tap_write(tap, tap_data, out, n)
-        consume_at(ring.ctypes.data, out, 64, monotonic_ns())  # starved now and then
+        consume_at(
+            np.int64(ring.ctypes.data), np.int64(out.ctypes.data), 64, monotonic_ns()
+        )  # starved now and then
         records_push(records, slots, batch, 3)
         total += records_pop(records, slots, batch)
         if extra:

@@ -46,7 +46,7 @@ def write(ring: FrameRing, block: Frames) -> int:
 
 def play(ring: FrameRing, n: int, ns: int = 0) -> Frames:
     out = np.full((n, ring.channels), np.nan, np.float32)
-    consume(ring.header, ring.data, ring.fade, ring.stamps, out, n, ns)
+    consume(ring.address, out.ctypes.data, n, ns)
     return out
 
 
@@ -73,12 +73,17 @@ def test_frames_come_out_in_order_bit_for_bit(steps: list[tuple[int, int]]) -> N
     assert ring.underruns == ring.missing == 0
 
 
-def test_consume_by_address_is_consume() -> None:
+@njit
+def _from_compiled_code(address, target, n, ns):  # type: ignore[no-untyped-def]
+    consume_at(address, target, n, ns)
+
+
+def test_consume_from_compiled_code_is_consume() -> None:
     ring = FrameRing(64)
     write(ring, ramp(0, 40))
     ring_set_state(ring.header, RUNNING)
     out = np.zeros((40, 2), np.float32)
-    consume_at(ring.address, out, 40, 123)
+    _from_compiled_code(ring.address, out.ctypes.data, 40, 123)
     np.testing.assert_array_equal(out, ramp(0, 40))
     assert ring.stamps_since(0)[0] == [(0, 123, 0)]
 

@@ -69,7 +69,15 @@ def test_quit_ends_it(model: str) -> None:
 def test_it_tells_how_to_reach_it(model: str) -> None:
     with serving("--model", model, "--sink", "null") as process:
         text = "\n".join(process.lines)
-        for word in ("noisy", "24000 Hz", "one, two", "null", "latency", "udp://127.0.0.1:"):
+        for word in (
+            "noisy",
+            "24000 Hz",
+            "one, two",
+            "int8",
+            "null",
+            "latency",
+            "udp://127.0.0.1:",
+        ):
             assert word in text
         assert process.port > 1023
 
@@ -124,6 +132,7 @@ def test_the_demo_goes_on_live(model: str, tmp_path: Path) -> None:
         (["--sink", "null", "--log", "no/such/folder/a.log"], 1, "--log"),
         (["--sink", "null", "--record", "no\0pe.wav"], 1, "--record"),
         (["--ring", "-1"], 1, "--ring"),
+        (["--precision", "int4"], 2, "--precision"),
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
 )

@@ -80,6 +80,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record=folder / "live.wav",
         log=folder / "session.log",
         models=models,
+        precision="bf16",
     )
     with running(options) as server, client_of(server.udp.port) as client:
         play(client)
@@ -100,6 +101,7 @@ def test_a_live_session_replays_to_the_same_bits(session: Path, tmp_path: Path) 
     header, entries = read_log(session / "session.log")
     told = list(entries)
     assert (header.voices, header.seed, header.samplerate) == (2, 7, 44100)
+    assert (header.precision, header.exact) == ("bf16", True)
     did = {entry.command.op for entry in told if isinstance(entry, LogCommand)}
     assert did == set(Op)
     assert sum(isinstance(entry, LogLoad) for entry in told) == 4
@@ -116,6 +118,24 @@ def test_the_command_replays(
     )
     assert str(len(sound(out))) in capsys.readouterr().out
     np.testing.assert_array_equal(sound(out), sound(session / "live.wav"))
+
+
+def test_a_log_of_before_precision_was_told_replays_in_fp32_and_says_so(
+    session: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (session / "session.log").read_text().splitlines()
+    header = json.loads(lines[0]) | {"ghostnote_log": 1}
+    del header["precision"]
+    old, plain = tmp_path / "old.log", tmp_path / "plain.log"
+    old.write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n")
+    fp32 = header | {"ghostnote_log": 2, "precision": "fp32"}
+    plain.write_text("\n".join([json.dumps(fp32), *lines[1:]]) + "\n")
+    for log, told in ((old, True), (plain, False)):
+        out, models = str(log.with_suffix(".wav")), str(session / "models")
+        assert main(["replay", str(log), "--out", out, "--models", models]) == 0
+        assert ("earlier version" in capsys.readouterr().err) == told
+    np.testing.assert_array_equal(sound(tmp_path / "old.wav"), sound(tmp_path / "plain.wav"))
+    assert (sound(tmp_path / "old.wav") != sound(session / "live.wav")).any()
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9, 0.999])
@@ -152,7 +172,8 @@ LOAD = '{"slot": 1, "voice": 0, "model": "other", "sha256": "00"}'
             put(1, '{"ghostnote_log": 1, "model": "a", "sha256": "", "samplerate": 1e999}'),
             "no ghost",
         ),
-        (lambda lines: put(1, lines[0].replace('_log": 1', '_log": 2'))(lines), "another version"),
+        (lambda lines: put(1, lines[0].replace('_log": 2', '_log": 3'))(lines), "another version"),
+        (lambda lines: put(1, lines[0].replace('"bf16"', '"int4"'))(lines), "precision 'int4'"),
         (lambda lines: put(1, lines[0].replace("44100", "7"))(lines), "samplerate"),
         (lambda lines: put(1, lines[0].replace('"voices": 2', '"voices": 99'))(lines), "voices"),
         (put(5, "[0, 4, 0"), "line 5: damaged"),
