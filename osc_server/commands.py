@@ -41,11 +41,25 @@ class Op(IntEnum):
     PATTERN_LENGTH = 12  # voice, index = role, value = steps; 0 clears
     PATTERN_STEP = 13  # voice, index = role * MAX_STEPS + step, value = velocity
     TEMPO = 14  # value = bpm
-    PLAY = 15  # transport
+    PLAY = 15  # transport, from beat 0
     STOP = 16  # transport
     MASTER_GAIN = 17  # value linear
     CLEAR_SCHED = 18
-    MODEL = 19  # voice, index = slot
+    MODEL = 19  # voice, index = bank
+    VOICE_NEW = 20  # voice, index = bank
+    VOICE_FREE = 21  # voice
+    VOICE_REWIND = 22  # voice
+    HOLD = 23  # voice, value 0 or 1
+    SOLO = 24  # voice, value 0 or 1
+    OUT = 25  # voice, index = pair of outputs, from 0
+    PATTERN_PROBABILITY = 26  # voice, index = role, value 0 to 1
+    PATTERN_SWING = 27  # voice, index = role, value 0 to 1
+    QUANTUM = 28  # value = beats; 0: nothing waits
+    BEAT = 29  # value = the transport's beat at this command's frame
+    LIMITER = 30  # value 0 or 1
+    PRIME = 31  # voice, index = place of a primed stream
+    ROLL = 32  # transport, from where it stands
+    SIGNATURE = 33  # value = beats in a bar
 
 
 class Command(NamedTuple):
