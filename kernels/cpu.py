@@ -6,7 +6,8 @@ holds one lane or many in lockstep. They allocate nothing and do not hold the GI
 to one thread at a time, a model may serve many.
 
 The first three functions are the entries, whose arguments are all whole numbers, so that they can
-be called by address too (`entry_points`); the compiled code believes what it is given.
+be called by address too (`entry_points`, with those of `moving.py`); the compiled code believes what
+it is given.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 import numpy.typing as npt
-from numba import carray, types
+from numba import types
 
 from . import packing as p
 from .activations import (
@@ -33,7 +34,9 @@ from .activations import (
 )
 from .control import control_row, grow_older, strike
 from .draw import draw_level
-from .lanes import LANES, address_of, as_pointer, call_at, load_float, store_float
+from .lanes import LANES, address_of, call_at, load_float, store_float
+from .memory import floats_at, inner, ints_at, lane_at, settings_at
+from .moving import copy_lane, relay
 from .products import INT8, add_product
 from .rng import uniform_pair
 from .spec import LEVELS_16
@@ -41,17 +44,13 @@ from .spec import LEVELS_16
 INTS = npt.NDArray[np.int64]
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 HALF_RANGE = np.float32(LEVELS_16 // 2)
-ANY = 2**40  # length of views whose real length the header tells
 
-# For what compiled code alone calls: without the second function that unpacks Python's arguments.
-_inner = nb.njit(
-    cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy"
-)
 _call_product, _call_step = call_at(6), call_at(5)
 _RUN = types.void(*[types.int64] * 8)
 _STEP = types.void(*[types.int64] * 5)
 _PREWARM = types.void(*[types.int64] * 4)
 _PRODUCT = types.void(*[types.int64] * 6)
+_MOVE = types.void(*[types.int64] * 7)  # copy_lane, relay
 _HIT = types.void(types.int64, types.int64, types.int64, types.int64, types.int64, types.float64)
 
 
@@ -65,7 +64,7 @@ def run(
     given levels, int64 [lanes, count], or 0 to draw them; of what the network puts out, float32
     [lanes, count, O], or 0. Hits struck since the last hop boundary start at the first boundary.
     """
-    h, si = _ints(header), _ints(ints)
+    h, si = ints_at(header), ints_at(ints)
     lanes = si[p.I_COUNT]
     for i in range(count):
         index = si[p.I_INDEX]
@@ -77,14 +76,15 @@ def run(
                 row = outputs + 4 * (lane * count + i) * count_out
                 for j in range(count_out):
                     store_float(row + 4 * j, load_float(found + 4 * h[h[p.AT_PLACE] + j]))
-            mine = si[_lane_at(h, lane) :]
+            mine = si[lane_at(h, lane) :]
             if levels:
-                level = _ints(levels)[lane * count + i]
+                level = ints_at(levels)[lane * count + i]
             else:
-                u, v = uniform_pair(mine[p.L_SEED], mine[p.L_STREAM], index)
+                at = index + mine[p.L_OFFSET]
+                u, v = uniform_pair(mine[p.L_SEED], mine[p.L_STREAM], at)
                 weights = f + 4 * (lanes * h[p.S_WEIGHTS] + lane * h[p.OUT])
                 sums = f + 4 * (lanes * h[p.S_SUMS] + lane * LANES)
-                temperature = load_float(_settings(h, si, f, lane))
+                temperature = load_float(settings_at(h, si, f, lane))
                 level = draw_level(h, found, weights, sums, temperature, mine[p.L_TOP_K], u, v)
             for tap in range(h[p.TAPS] - 1):
                 mine[p.L_HISTORY + tap] = mine[p.L_HISTORY + tap + 1]
@@ -97,13 +97,13 @@ def run(
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def prewarm(header: int, w: int, ints: int, f: int) -> None:
     """Bring every lane to the state after a receptive field of silence with no hit sounding."""
-    h, si = _ints(header), _ints(ints)
+    h, si = ints_at(header), ints_at(ints)
     si[p.I_INDEX] = si[p.I_PHASE] = 0
     for layer in range(h[p.LAYERS]):
         si[p.I_RING_POS + layer] = 0
     for lane in range(si[p.I_COUNT]):
-        mine = si[_lane_at(h, lane) :]
-        settings = _settings(h, si, f, lane)
+        mine = si[lane_at(h, lane) :]
+        settings = settings_at(h, si, f, lane)
         for tap in range(h[p.TAPS]):
             mine[p.L_HISTORY + tap] = h[p.SILENCE]
         for role in range(h[p.ROLES]):
@@ -118,12 +118,12 @@ def prewarm(header: int, w: int, ints: int, f: int) -> None:
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def hit(header: int, ints: int, f: int, lane: int, role: int, velocity: float) -> None:
     """Strike a role of a lane; it sounds from the next hop boundary on."""
-    h, si = _ints(header), _ints(ints)
+    h, si = ints_at(header), ints_at(ints)
     at, pairs, roles = h[p.AT_CHOKE], h[p.CHOKES], h[p.ROLES]
-    ages = _lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
+    ages = lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
     strike(
         si[ages : ages + roles],
-        _floats(_settings(h, si, f, lane) + 4 * p.T_VELOCITIES, roles),
+        floats_at(settings_at(h, si, f, lane) + 4 * p.T_VELOCITIES, roles),
         h[at : at + 2 * pairs].reshape((pairs, 2)),
         h[p.AGES] - 1,
         role,
@@ -131,38 +131,14 @@ def hit(header: int, ints: int, f: int, lane: int, role: int, velocity: float) -
     )
 
 
-@_inner
-def _ints(address: int) -> INTS:
-    view: INTS = carray(as_pointer(address), (ANY,), np.int64)
-    return view
-
-
-@_inner
-def _floats(address: int, count: int) -> npt.NDArray[np.float32]:
-    view: npt.NDArray[np.float32] = carray(as_pointer(address), (count,), np.float32)
-    return view
-
-
-@_inner
-def _lane_at(h: INTS, lane: int) -> int:
-    """Return where a lane's ints begin."""
-    return int(h[p.I_LANES] + lane * h[p.LANE_INTS])
-
-
-@_inner
-def _settings(h: INTS, si: INTS, f: int, lane: int) -> int:
-    """Return the address of a lane's settings."""
-    return int(f + 4 * (si[p.I_COUNT] * h[p.S_SETTINGS] + lane * h[p.SETTINGS]))
-
-
-@_inner
+@inner
 def _sample(h: INTS, w: int, level: int) -> np.float32:
     if h[p.MIXTURES]:
         return (np.float32(level) - HALF_RANGE) / HALF_RANGE
     return np.float32(load_float(w + h[p.AT_MULAW] + 4 * level))
 
 
-@_inner
+@inner
 def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
     """Compute each layer's gate bias of the hop that begins, from the lanes' ages and kits."""
     lanes, product = si[p.I_COUNT], si[p.I_PRODUCT]
@@ -176,15 +152,15 @@ def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
     x = f + 4 * lanes * h[p.S_CONTROL]
     zero_vectors(x, lanes * inputs // LANES)
     for lane in range(lanes):
-        ages_at = _lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
+        ages_at = lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
         ages = si[ages_at : ages_at + roles]
-        velocities = _settings(h, si, f, lane) + 4 * p.T_VELOCITIES
+        velocities = settings_at(h, si, f, lane) + 4 * p.T_VELOCITIES
         control_row(
             ages,
-            _floats(velocities, roles),
-            _floats(velocities + 4 * roles, kits),
-            _floats(w + h[p.AT_AGE_TABLE], h[p.AGES] * features).reshape((h[p.AGES], features)),
-            _floats(x + 4 * inputs * lane, inputs),
+            floats_at(velocities, roles),
+            floats_at(velocities + 4 * roles, kits),
+            floats_at(w + h[p.AT_AGE_TABLE], h[p.AGES] * features).reshape((h[p.AGES], features)),
+            floats_at(x + 4 * inputs * lane, inputs),
         )
         grow_older(ages, h[p.AGES] - 1)
     for i in range(h[p.DENSE]):
@@ -206,7 +182,7 @@ def step(header: int, w: int, ints: int, f: int, fill: int) -> None:
     the layer's present input: the state after endless repetition of the level history, at the cost
     of one step.
     """
-    h, si = _ints(header), _ints(ints)
+    h, si = ints_at(header), ints_at(ints)
     if si[p.I_INDEX] % h[p.HOP] == 0:
         update_control(h, w, si, f)
     precision, lanes, product = h[p.PRECISION], si[p.I_COUNT], si[p.I_PRODUCT]
@@ -253,14 +229,14 @@ def step(header: int, w: int, ints: int, f: int, fill: int) -> None:
     _head(h, w, si, f, z, z_stride)
 
 
-@_inner
+@inner
 def _embed(h: INTS, w: int, si: INTS, x: int) -> None:
     """Set each lane's x to the sum of what its last levels mean."""
     residual, taps = h[p.RESIDUAL], h[p.TAPS]
     vectors = residual // LANES
     for lane in range(si[p.I_COUNT]):
         to = x + 4 * residual * lane
-        history = _lane_at(h, lane) + p.L_HISTORY
+        history = lane_at(h, lane) + p.L_HISTORY
         if h[p.MIXTURES]:
             copy_vectors(to, w + h[p.AT_INPUT_BIAS], vectors)
         else:
@@ -275,7 +251,7 @@ def _embed(h: INTS, w: int, si: INTS, x: int) -> None:
                 add_vectors(to, to, at, vectors)
 
 
-@_inner
+@inner
 def _take_in(precision: int, to: int, row: int, x: int, count: int, lanes: int) -> None:
     """Store each lane's x [count] as a row that `add_product` can multiply, its scale behind it."""
     for lane in range(lanes):
@@ -286,7 +262,7 @@ def _take_in(precision: int, to: int, row: int, x: int, count: int, lanes: int) 
             copy_vectors(at, source, count // LANES)
 
 
-@_inner
+@inner
 def _past(h: INTS, w: int, si: INTS, f: int, layer: int, ring: int, pos: int, reach: int) -> int:
     """Return the address of the layer's products with its past, [lanes, 2 * gate].
 
@@ -315,7 +291,7 @@ def _past(h: INTS, w: int, si: INTS, f: int, layer: int, ring: int, pos: int, re
     return int(past + 8 * gate * phase * lanes)
 
 
-@_inner
+@inner
 def _head(h: INTS, w: int, si: INTS, f: int, z: int, z_stride: int) -> None:
     lanes = si[p.I_COUNT]
     skips, hiddens, outs = h[p.SKIP], h[p.HEAD], h[p.OUT]
@@ -331,7 +307,7 @@ def _head(h: INTS, w: int, si: INTS, f: int, z: int, z_stride: int) -> None:
     _rectified_product(h, si, w + h[p.AT_HEAD1], hiddens, hidden, operand, out, 4 * outs)
 
 
-@_inner
+@inner
 def _rectified_product(
     h: INTS, si: INTS, w: int, inputs: int, x: int, operand: int, y: int, y_stride: int
 ) -> None:
@@ -356,6 +332,8 @@ class EntryPoints(NamedTuple):
     hit: int
     step: int
     product: int
+    copy_lane: int
+    relay: int
 
 
 @functools.cache
@@ -367,4 +345,6 @@ def entry_points() -> EntryPoints:
         address_of(hit, _HIT),
         address_of(step, _STEP),
         address_of(add_product, _PRODUCT),
+        address_of(copy_lane, _MOVE),
+        address_of(relay, _MOVE),
     )

@@ -6,13 +6,13 @@ allocates nothing; one thread at a time per lane.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from . import packing as p
 from .activations import exponential, largest, logarithm, weigh
 from .lanes import LANES, load_float, store_float
+from .memory import inner
 from .reference import LEAST_LOG_SCALE as LEAST
 from .spec import LEVELS_16
 
@@ -21,11 +21,8 @@ ZERO, ONE = np.float32(0.0), np.float32(1.0)
 HALF_RANGE = np.float32(LEVELS_16 // 2)
 LEAST_LOG_SCALE = np.float32(LEAST)
 
-_inner = nb.njit(cache=True, nogil=True, error_model="numpy",
-                 no_cpython_wrapper=True, no_cfunc_wrapper=True)  # fmt: skip
 
-
-@_inner
+@inner
 def draw_level(h: INTS, outputs: int, weights: int, sums: int, temperature: float, top_k: int,
                first: float, second: float) -> int:  # fmt: skip
     """Return the level that two uniform numbers choose; a softmax needs only the first."""
@@ -34,7 +31,7 @@ def draw_level(h: INTS, outputs: int, weights: int, sums: int, temperature: floa
     return int(draw_mixture(h, outputs, weights, sums, temperature, top_k, first, second))
 
 
-@_inner
+@inner
 def draw_softmax(h: INTS, outputs: int, weights: int, sums: int, temperature: float, top_k: int,
                  u: float) -> int:  # fmt: skip
     """Draw a level: first the run of levels (a lane, see `packing._places`), then within it."""
@@ -74,7 +71,7 @@ def draw_softmax(h: INTS, outputs: int, weights: int, sums: int, temperature: fl
     return int(min(level, h[p.OUTPUTS] - 1))
 
 
-@_inner
+@inner
 def draw_mixture(h: INTS, outputs: int, weights: int, sums: int, temperature: float, top_k: int,
                  first: float, second: float) -> int:  # fmt: skip
     """Draw a component of the mixture, then a sample from its logistic, to the nearest level."""
@@ -106,7 +103,7 @@ def draw_mixture(h: INTS, outputs: int, weights: int, sums: int, temperature: fl
     return int(min(place, np.float32(LEVELS_16 - 1)))
 
 
-@_inner
+@inner
 def keep_greatest(count: int, k: int, outputs: int, weights: int) -> None:
     """Set to 0 the weights of all but the k greatest of `count` outputs, and those equal to it."""
     bound = np.float32(np.inf)

@@ -106,8 +106,8 @@ INTS = npt.NDArray[np.int64]
 # A state's ints begin with these; then come the ring positions, then LANE_INTS for each lane.
 # PRODUCT and STEP are the addresses of the compiled `add_product` and `step`.
 I_PRODUCT, I_STEP, I_COUNT, I_INDEX, I_PHASE, I_RING_POS = range(6)
-# A lane's ints: these, its level history, its ages.
-L_SEED, L_STREAM, L_TOP_K, L_HISTORY = range(4)
+# A lane's ints: these, its level history, its ages. OFFSET is added to INDEX where chance is drawn.
+L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HISTORY = range(5)
 # A lane's settings: the temperature, the roles' velocities, the kits' weights.
 T_TEMPERATURE, T_VELOCITIES = range(2)
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from . import cpu
 from . import packing as p
 from .errors import GhostnoteError
+from .moving import copy_lane
 from .spec import ModelSpec
 
 FLOATS = npt.NDArray[np.float32]
@@ -95,6 +96,7 @@ class State:
 
     def reset(self) -> None:
         """Start again from silence under the present kit, with the same random numbers."""
+        self._lane_ints[:, p.L_OFFSET] = 0
         cpu.prewarm(*self._places)
 
     def seed(self, seed: int, lane: int | None = None, stream: int | None = None) -> None:
@@ -177,6 +179,24 @@ class State:
         self.ints[:] = snapshot.ints
         self._enter()  # the snapshot's process had its own code
         self.floats[:] = snapshot.floats
+
+    def copy_lane(self, lane: int, source: State, other: int = 0) -> None:
+        """Let a lane go on as lane `other` of a state of the same model would, with its chances.
+
+        Both states must be at a hop boundary, whichever.
+        """
+        hop, ours = self.packed.spec.hop, (self.packed.spec, self.packed.precision)
+        if (source.packed.spec, source.packed.precision) != ours:
+            raise GhostnoteError("copy_lane: the other state is of a model of another shape")
+        for state, number in ((self, lane), (source, other)):
+            state._rows(number)
+            if state.index % hop:
+                raise GhostnoteError(
+                    f"copy_lane: a state at sample {state.index} is within a hop of {hop}"
+                )
+        header, _, ints, floats = self._places
+        copy_lane(header, ints, floats, lane, *source._places[2:], other)
+        self._lane_ints[lane, p.L_OFFSET] += source.index - self.index
 
     def _enter(self) -> None:
         """Note where the code is that the kernel's entries call."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostnote.kernels import cpu, rng, target
+from ghostnote.kernels.moving import copy_lane, relay
 from ghostnote.kernels.packing import pack
 from ghostnote.kernels.products import PRECISIONS, add_product
 from ghostnote.kernels.spec import LEVELS_16, ModelSpec
@@ -94,7 +95,7 @@ def compiled() -> dict[str, object]:
     Empty where they came from the cache.
     """
     bodies = []
-    for entry in (cpu.run, cpu.prewarm, cpu.step, add_product):
+    for entry in (cpu.run, cpu.prewarm, cpu.step, add_product, copy_lane, relay):
         for code in entry.inspect_asm().values():
             functions = re.split(
                 r"^(?=[A-Za-z_]\S*:$)", code.split(".section\t.debug")[0], flags=re.MULTILINE
@@ -107,7 +108,9 @@ def compiled() -> dict[str, object]:
     return {
         "entries": len(
             re.findall(
-                r"^_ZN\S*(?:3cpu3run|3cpu4step|7prewarm|11add_product)\S*:", code, re.MULTILINE
+                r"^_ZN\S*(?:3cpu3run|3cpu4step|7prewarm|11add_product|9copy_lane|5relay)\S*:",
+                code,
+                re.MULTILINE,
             )
         ),
         "registers": [name for name in ("xmm", "ymm", "zmm") if f"%{name}" in code],

@@ -88,7 +88,7 @@ def test_compiled_for_another(target: Target, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["entries"] == 4
+    assert found["entries"] == 6
     assert found["registers"] == target.registers
     assert found["products"] == target.products
     assert found["dot"] == target.dot

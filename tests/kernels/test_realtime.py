@@ -13,6 +13,7 @@ import pytest
 from numba.core.runtime import _nrt_python
 
 from ghostnote.kernels import control, cpu
+from ghostnote.kernels.moving import copy_lane, relay
 from ghostnote.kernels.packing import pack
 from ghostnote.kernels.products import PRECISIONS, add_product
 from ghostnote.kernels.spec import ModelSpec
@@ -47,9 +48,9 @@ def test_streams_in_several_threads_play_as_each_does_alone() -> None:
 
 def test_one_compilation_serves_every_shape_precision_and_number_of_lanes() -> None:
     play(model(ODD), model(ODD).state(), 10)
-    entries = (cpu.run, cpu.prewarm, cpu.hit, cpu.step, add_product)
+    entries = (cpu.run, cpu.prewarm, cpu.hit, cpu.step, add_product, copy_lane, relay)
     before = [entry.nopython_signatures for entry in entries]
-    assert [len(signatures) for signatures in before] == [1] * 5
+    assert [len(signatures) for signatures in before] == [1] * 7
     spec = ModelSpec(8000, 3, (3, 9), residual=3, gate=70, skip=2, head=17, levels=17)
     for precision in PRECISIONS:
         for lanes in (1, 3):
