@@ -89,6 +89,11 @@ def fingerprints() -> dict[str, str]:
     }
 
 
+def symbols(code: str) -> list[str]:
+    """Names what the instructions of some assembly refer to; bytes of a constant are none."""
+    return sorted(set(re.findall(r"^\s+[a-z]\w*\s.*\$([A-Za-z]\w*)", code, re.MULTILINE)))
+
+
 def compiled() -> dict[str, object]:
     """Tells what the compiler made of the entries, but for what Python and C call them through.
 
@@ -116,7 +121,7 @@ def compiled() -> dict[str, object]:
         "registers": [name for name in ("xmm", "ymm", "zmm") if f"%{name}" in code],
         "products": [name for name in ("vpmaddubsw", "vpdpbusd", "vfmadd") if name in code],
         "dot": target.dot_product(),
-        "symbols": sorted(set(re.findall(r"^\s+[a-z]\w*\s.*\$([A-Za-z]\w*)", code, re.MULTILINE))),
+        "symbols": symbols(code),
     }
 
 

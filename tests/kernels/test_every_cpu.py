@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from llvmlite import binding
 
-from tests.kernels.fingerprint import fingerprints
+from tests.kernels.fingerprint import fingerprints, symbols
 
 # Changes only with the network's arithmetic itself; a change makes every saved seed sound other.
 # To see them anew: .venv/bin/python -m tests.kernels.fingerprint
@@ -64,6 +64,20 @@ def test_compiled_for_this_processor() -> None:
 
 def test_no_two_are_the_same() -> None:
     assert len(set(KNOWN.values())) == 12
+
+
+def test_bytes_of_a_constant_are_not_taken_for_a_symbol() -> None:
+    code = """
+_ZN3one:
+\tmovabsq\t$NRT_Allocate, %rax
+\tmovl\t$64, %ecx
+\tcallq\t*%rax
+\t.ascii\t"\\200\\004\\225$pE\\000"
+\t.asciz\t"a $word"
+.const.pickledata:
+\t.quad\t0
+"""
+    assert symbols(code) == ["NRT_Allocate"]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.cpu + target.features)
