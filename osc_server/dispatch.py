@@ -112,6 +112,16 @@ class Dispatcher:
                 for timetag, messages in by_time(packet):
                     self._perform(timetag, messages, peer)
 
+    def gone(self, peer: Peer) -> None:
+        """Forget `peer`, whose connection has ended."""
+        with self.session.lock:
+            self.session.clients.leave(peer)
+
+    def malformed(self, peer: Peer, reason: object) -> None:
+        """Count something from `peer` that is no packet at all; tell it once a second at most."""
+        with self.session.lock:
+            self._malformed(peer, reason)
+
     def _perform(self, timetag: int, messages: list[OscMessage], peer: Peer) -> None:
         """Do all `messages` at the moment `timetag`, as one batch of engine commands."""
         session = self.session
@@ -190,7 +200,7 @@ class Dispatcher:
             self._late_told += 1
             session.reply(peer, "/ghost/late", address, seconds)
 
-    def _malformed(self, peer: Peer, error: OscParseError) -> None:
+    def _malformed(self, peer: Peer, error: object) -> None:
         """Count a malformed packet; tell once a second at most."""
         session = self.session
         session.dropped += 1

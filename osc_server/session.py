@@ -31,6 +31,10 @@ STATE_SECONDS: Final = 0.05
 """How long an answer about a voice's state waits for the state to change."""
 
 Effect: TypeAlias = Callable[[], None]
+Watcher: TypeAlias = Callable[[str, tuple[Value, ...], Peer | None], None]
+"""Told of a changed value: its address, the values, and who changed it (None: the server)."""
+TreeWatcher: TypeAlias = Callable[[frozenset[str], frozenset[str]], None]
+"""Told of addresses that have come and of those that have gone."""
 
 log = logging.getLogger("ghostnote.osc.in")
 
@@ -60,6 +64,9 @@ class Session:
         self._later: list[tuple[float, int, Effect]] = []
         self._states = [""] * control.voices
         self._asked: list[tuple[float, int, Peer]] = []  # until when, voice, who
+        self._watchers: list[Watcher] = []
+        self._tree_watchers: list[TreeWatcher] = []
+        self._addresses: frozenset[str] = frozenset()
         self.learn_kits()
 
     def learn_kits(self) -> None:
@@ -68,6 +75,23 @@ class Session:
         self.kits = [control.kits(voice) for voice in range(control.voices)]
         self.routes = Routes(self._table, control.roles, self.kits)
         self.forget_plans()
+        before, self._addresses = self._addresses, frozenset(r.name for r in self.routes.all())
+        for watcher in self._tree_watchers:
+            watcher(self._addresses - before, before - self._addresses)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have every change of a value or state told to `watcher`.
+
+        It is called with the lock held, must return at once and must not raise.
+        """
+        self._watchers.append(watcher)
+
+    def watch_tree(self, watcher: TreeWatcher) -> None:
+        """Have it told to `watcher`, as by `watch`, when voices or kits come and go.
+
+        Both sets are empty when kits have changed their names only.
+        """
+        self._tree_watchers.append(watcher)
 
     def forget_plans(self) -> None:
         """Let the kit levels be what they are now, not what scheduled messages asked for."""
@@ -81,7 +105,13 @@ class Session:
         values = tuple(values)
         if self.values.get(address) != values:
             self.values[address] = values
-            self.clients.push(address, values, originator)
+            self.tell(address, values, originator)
+
+    def tell(self, address: str, values: Sequence[Value], originator: Peer | None) -> None:
+        """Tell all clients but `originator`, and all watchers, what is now at `address`."""
+        self.clients.push(address, values, originator)
+        for watcher in self._watchers:
+            watcher(address, tuple(values), originator)
 
     def room_later(self, effects: int) -> bool:
         """Tell whether so many more effects may wait."""
@@ -117,7 +147,7 @@ class Session:
             address = f"/ghost/voice/{voice + 1}/state"
             if state != before:
                 self._states[voice] = state
-                self.clients.push(address, (state,), None)
+                self.tell(address, (state,), None)
             for entry in asked:
                 until, of, peer = entry
                 if of == voice and (state != before or now >= until):

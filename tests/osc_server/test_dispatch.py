@@ -654,3 +654,41 @@ def test_any_arguments_are_taken_or_refused_and_commands_are_sane(
         assert 0 <= command.voice < control.voices
         assert 0 <= command.index < 2**63
         assert abs(command.value) <= 1000
+
+
+def test_watchers_are_told_changes_and_who_made_them(
+    dispatcher: Dispatcher, control: RecordingControl
+) -> None:
+    told: list[tuple[object, ...]] = []
+    dispatcher.session.watch(
+        lambda address, values, peer: told.append((address, *values, peer and peer.name))
+    )
+    client = Client(dispatcher, "client w")
+    client.say("/ghost/voice/1/pan", 0.5)
+    client.say("/ghost/voice/1/pan", 0.5)
+    control.states[1] = "playing"
+    dispatcher.tick()
+    dispatcher.tick()
+    assert told[0] == ("/ghost/voice/1/pan", 0.5, "client w")
+    assert [entry for entry in told if entry[1] == "playing"] == [
+        ("/ghost/voice/2/state", "playing", None)
+    ]
+    assert sum(entry[0] == "/ghost/voice/1/pan" for entry in told) == 1
+
+
+def test_tree_watchers_are_told_what_comes_and_goes(dispatcher: Dispatcher, client: Client) -> None:
+    told: list[tuple[frozenset[str], frozenset[str]]] = []
+    dispatcher.session.watch_tree(lambda added, removed: told.append((added, removed)))
+    client.say("/ghost/model/load", "other", 1)
+    dispatcher.stop()
+    assert told == [(frozenset(), frozenset({"/ghost/voice/1/weights/2"}))]
+
+
+def test_a_client_that_is_gone_has_no_lease(dispatcher: Dispatcher) -> None:
+    client = Client(dispatcher, "client g")
+    client.say("/ghost/notify", 1)
+    dispatcher.gone(client)
+    Client(dispatcher, "another").say("/ghost/voice/1/pan", 0.5)
+    dispatcher.tick()
+    assert client.take() == []
+    dispatcher.gone(client)
