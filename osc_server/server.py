@@ -36,6 +36,7 @@ from .commands import Command
 from .control import ModelInfo, Recording, StatusReply, VersionReply
 from .dispatch import Dispatcher
 from .engine import Engine, EngineOptions
+from .music import Source
 from .native import fine_sleep
 from .options import ServerOptions
 from .paths import PathError
@@ -225,7 +226,8 @@ class Server:
 
     def _make_recorder(self, root: Path) -> Recorder:
         ended = self.control.recording_ended
-        return Recorder(self.engine.tap, self.sink.samplerate, root, on_done=ended)
+        source = Source(self.engine.tap, self.sink.samplerate, int)
+        return Recorder(source, root, on_done=ended)
 
     def _engine_options(self) -> EngineOptions:
         options, spec = self.options, self.model.spec

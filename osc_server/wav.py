@@ -1,8 +1,12 @@
-"""WAV files that are valid at every moment while they grow.
+"""WAV files that are valid at every moment while they grow, with tempo and markers for DAWs.
 
 Written here and not by libsndfile because a recording must survive a full disk and a kill -9 (data
 first, then the sizes in the header, in place), must not stop at 4 GiB (RF64 then), and must be the
 same bytes for the same sound (libsndfile puts the time of day into float files).
+
+The tempo is an `acid` chunk of fixed size before the data, true at every moment. Markers are a
+`cue ` chunk with `adtl` labels behind the data, written by `close`: a file that was never closed
+lacks them, and is valid.
 
 Threads: one at a time.
 """
@@ -11,20 +15,45 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 SUBTYPES = {"FLOAT": 4, "PCM_24": 3}  # bytes per sample
+MAX_MARKERS = (
+    1000  # libsndfile looks at 64 KB of chunks, with names of up to 24 bytes about so many
+)
+MAX_LABEL = 200  # bytes
+
 _LARGEST_RIFF = 0xFFFF_FFFF
+_IN_DS64 = 0xFFFF_FFFF  # what a short size says when the long one counts
 _DS64 = struct.Struct("<4sIQQQI")  # id, size, riff, data, frames, table length
+_ACID = struct.Struct("<4sIIHHfIHHf")  # id, size, flags, note, ?, ?, beats, meter 4/4 reversed, bpm
+_ACID_STRETCH, _ACID_LONG = 0x04, 0x08  # a loop that follows the tempo; a take played from disk
+_CUE = struct.Struct("<II4sIII")  # id, place, chunk, its start, block's start, frame
+
+
+class Tempo(NamedTuple):
+    """What the tempo chunk tells: `bpm` beats a minute, and whether the file is a loop."""
+
+    bpm: float
+    beats_per_bar: int = 4
+    loop: bool = False
+
+
+class Marker(NamedTuple):
+    """A named place in a file."""
+
+    frame: int
+    label: str
 
 
 class WavWriter:
-    """A growing WAV file, `subtype` one of SUBTYPES.
+    """A growing WAV file, `subtype` one of SUBTYPES, with a tempo chunk if `tempo` is given.
 
     `exclusive` refuses a path that exists (FileExistsError). Every method but `close` may raise
     OSError; the file then holds the whole frames written so far, `frames` of them, and `close`
@@ -39,14 +68,16 @@ class WavWriter:
         subtype: str = "FLOAT",
         *,
         exclusive: bool = False,
+        tempo: Tempo | None = None,
     ) -> None:
         if subtype not in SUBTYPES:
             raise ValueError(f"WAV subtype {subtype}: must be one of {', '.join(SUBTYPES)}")
-        self.path, self.samplerate, self.channels, self.subtype = (
+        self.path, self.samplerate, self.channels, self.subtype, self.tempo = (
             path,
             samplerate,
             channels,
             subtype,
+            tempo,
         )
         self.frames = 0
         self._frame_bytes = SUBTYPES[subtype] * channels
@@ -75,21 +106,24 @@ class WavWriter:
 
     def sync(self) -> None:
         """Make the header tell of all frames written so far."""
-        header = self._header()
-        self._file.seek(0)
-        self._write_whole(header)
-        self._file.seek(0, os.SEEK_END)
+        end = self._end
+        if (end - self._head_bytes) % 2:  # chunks have even lengths; what follows replaces this
+            self._file.seek(end)
+            self._write_whole(b"\0")
+        self._write_header()
+        self._file.seek(end)
 
-    def close(self) -> None:
-        """Cut off half a frame, if a full disk left one, and finish the header."""
+    def close(self, markers: Sequence[Marker] = ()) -> None:
+        """Finish the file, with the first MAX_MARKERS of `markers` that lie within it.
+
+        Half a frame, if a full disk left one, is cut off; what it has no room for is left out.
+        """
         if self._file.closed:
             return
         try:
-            end = self._head_bytes + self.frames * self._frame_bytes
-            self._file.truncate(end)
+            self._file.truncate(self._end)
             self.sync()
-            if self.frames * self._frame_bytes % 2:
-                self._write_whole(b"\0")  # chunks have even lengths
+            self._append(_marker_chunks([one for one in markers if one.frame < self.frames]))
         except OSError:
             pass  # the header of the last sync stands, and is true
         finally:
@@ -106,13 +140,38 @@ class WavWriter:
     ) -> None:
         self.close()
 
+    @property
+    def _end(self) -> int:
+        """Where the data end."""
+        return self._head_bytes + self.frames * self._frame_bytes
+
+    def _append(self, chunks: bytes) -> None:
+        """Put chunks behind the data, then tell of them; a full disk leaves none of them."""
+        if not chunks:
+            return
+        place = self._file.seek(0, os.SEEK_END)
+        try:
+            self._write_whole(chunks)
+        except OSError:
+            self._file.truncate(place)
+            raise
+        self._write_header(len(chunks))
+
+    def _write_header(self, behind: int = 0) -> None:
+        header = self._header(behind)
+        self._file.seek(0)
+        self._write_whole(header)
+
     def _write_whole(self, content: bytes) -> None:
         view = memoryview(content)
         while view:
             view = view[self._file.write(view) :]
 
-    def _header(self) -> bytes:
-        """RIFF, a placeholder for RF64's long sizes, fmt, fact, and the beginning of data."""
+    def _header(self, behind: int = 0) -> bytes:
+        """RIFF, a placeholder for RF64's long sizes, fmt, fact, tempo, and the beginning of data.
+
+        `behind` is the number of bytes in chunks behind the data.
+        """
         data = self.frames * self._frame_bytes
         code = 1 if self.subtype == "PCM_24" else 3
         fmt = struct.pack(
@@ -127,18 +186,42 @@ class WavWriter:
             8 * SUBTYPES[self.subtype],
             0,
         )
-        rest = len(fmt) + 12 + 8 + data + data % 2
+        tempo = self._acid(self.tempo) if self.tempo else b""
+        rest = len(fmt) + 12 + len(tempo) + 8 + data + data % 2 + behind
         riff = 4 + _DS64.size + rest
         long = riff > _LARGEST_RIFF
-        fact = struct.pack("<4sII", b"fact", 4, min(self.frames, _LARGEST_RIFF))
-        begin = struct.pack("<4sI", b"data", _LARGEST_RIFF if long else data)
+        fact = struct.pack("<4sII", b"fact", 4, min(self.frames, _IN_DS64))
+        begin = struct.pack("<4sI", b"data", _IN_DS64 if long else data)
         if long:
-            head = struct.pack("<4sI4s", b"RF64", _LARGEST_RIFF, b"WAVE")
+            head = struct.pack("<4sI4s", b"RF64", _IN_DS64, b"WAVE")
             sizes = _DS64.pack(b"ds64", _DS64.size - 8, riff, data, self.frames, 0)
         else:
             head = struct.pack("<4sI4s", b"RIFF", riff, b"WAVE")
             sizes = _DS64.pack(b"JUNK", _DS64.size - 8, 0, 0, 0, 0)
-        return head + sizes + fmt + fact + begin
+        return head + sizes + fmt + fact + tempo + begin
+
+    def _acid(self, tempo: Tempo) -> bytes:
+        beats = min(round(self.frames / self.samplerate * tempo.bpm / 60.0), 0xFFFF_FFFF)
+        flags = _ACID_STRETCH if tempo.loop else _ACID_LONG
+        meter = (4, tempo.beats_per_bar)
+        return _ACID.pack(b"acid", _ACID.size - 8, flags, 60, 0x8000, 0.0, beats, *meter, tempo.bpm)
+
+
+def _marker_chunks(markers: Sequence[Marker]) -> bytes:
+    """Cue points and their names; nothing for no markers."""
+    kept = sorted(one for one in markers if 0 <= one.frame <= 0xFFFF_FFFF)[:MAX_MARKERS]
+    if not kept:
+        return b""
+    points, labels = [], []
+    for number, (frame, label) in enumerate(kept, start=1):
+        points.append(_CUE.pack(number, frame, b"data", 0, 0, frame))
+        whole = label.replace("\0", " ").encode("utf-8", "replace")[:MAX_LABEL]
+        text = whole.decode("utf-8", "ignore").encode() + b"\0"
+        head = struct.pack("<4sII", b"labl", 4 + len(text), number)
+        labels.append(head + text + b"\0" * (len(text) % 2))
+    cue = struct.pack("<4sII", b"cue ", 4 + _CUE.size * len(kept), len(kept)) + b"".join(points)
+    adtl = b"adtl" + b"".join(labels)
+    return cue + struct.pack("<4sI", b"LIST", len(adtl)) + adtl
 
 
 def _as_float(block: NDArray[np.float32]) -> bytes:

@@ -1,13 +1,19 @@
-"""Our WAV files, read by libsndfile."""
+"""Our WAV files, read by libsndfile, by Python's `wave` and by a strict reader of our own."""
 
+import subprocess
+import sys
+import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ghostnote.osc_server import wav
-from ghostnote.osc_server.wav import WavWriter
+from ghostnote.osc_server.wav import MAX_MARKERS, Marker, Tempo, WavWriter
+from tests.osc_server.wav_chunks import Loop, chunks, labels, libsndfile_cues, libsndfile_loop
 
 NOISE = np.random.default_rng(5).uniform(-1, 1, (1001, 2)).astype(np.float32)
 
@@ -63,20 +69,121 @@ def test_the_same_sound_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_over_4_gib_it_becomes_rf64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wav, "_LARGEST_RIFF", 0x7FFF)  # 4 GiB would take too long
-    with WavWriter(tmp_path / "a.wav", 48000, 2) as file:
-        for _ in range(10):
-            file.write(NOISE)
-    head = (tmp_path / "a.wav").read_bytes()[:48]
-    assert head[:4] == b"RF64" and head[12:16] == b"ds64"
-    assert int.from_bytes(head[28:36], "little") == 10 * 1001 * 8
-    # libsndfile looks for 0xFFFFFFFF in the short fields, as the standard wants.
-    whole = bytearray((tmp_path / "a.wav").read_bytes())
-    whole[4:8] = b"\xff" * 4
-    place = whole.index(b"data")
-    whole[place + 4 : place + 8] = b"\xff" * 4
-    (tmp_path / "b.wav").write_bytes(whole)
-    read, _ = soundfile.read(tmp_path / "b.wav", dtype="float32")
+    path = tmp_path / "a.wav"
+    file = WavWriter(path, 48000, 2, tempo=Tempo(120.0))
+    for count in range(1, 11):
+        file.write(NOISE)
+        file.sync()
+        assert path.read_bytes()[:4] == (b"RIFF" if count <= 4 else b"RF64")
+        assert len(chunks(path)["data"]) == count * 1001 * 8
+        assert soundfile.info(path).frames == count * 1001
+    file.close([Marker(5, "five")])
+    assert labels(chunks(path)) == [(5, "five")]
+    read, _ = soundfile.read(path, dtype="float32")
     np.testing.assert_array_equal(read, np.concatenate([NOISE] * 10))
+
+
+def test_tempo_and_markers_as_others_read_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    names = [
+        Marker(48000, "bar 2"),
+        Marker(0, "bar 1"),
+        Marker(95_999, "Stöße"),
+        Marker(96_000, ""),
+    ]
+    with WavWriter(path, 48000, 1, "PCM_24", tempo=Tempo(120.0, 3, loop=True)) as file:
+        file.write(np.zeros((96_001, 1), np.float32))
+        file.cut(96_000)
+        file.close(names)
+    assert libsndfile_cues(path) == [(0, "bar 1"), (48000, "bar 2"), (95_999, "Stöße")]
+    assert labels(chunks(path)) == libsndfile_cues(path)
+    forward = 801  # SF_LOOP_FORWARD
+    assert libsndfile_loop(path) == Loop(3, 4, forward, 4, 120.0, -1)
+    with wave.open(str(path)) as other:
+        assert (other.getnframes(), other.getsampwidth(), other.getframerate()) == (
+            96_000,
+            3,
+            48000,
+        )
+
+
+def test_no_tempo_and_no_markers_leave_no_chunks(tmp_path: Path) -> None:
+    with WavWriter(tmp_path / "a.wav", 48000, 2) as file:
+        file.write(NOISE)
+    assert [*chunks(tmp_path / "a.wav")] == ["JUNK", "fmt ", "fact", "data"]
+    assert libsndfile_cues(tmp_path / "a.wav") == []
+    assert libsndfile_loop(tmp_path / "a.wav") is None
+
+
+def test_libsndfile_takes_as_many_markers_as_we_write(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    file = WavWriter(path, 48000, 2)
+    for _ in range(3):
+        file.write(NOISE)
+    many = [Marker(place, f"bar {place}, 123.4 bpm") for place in range(3000)]
+    file.close(many)
+    assert libsndfile_cues(path) == many[:MAX_MARKERS]
+
+
+@given(
+    st.sampled_from(["FLOAT", "PCM_24"]),
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=6),
+    st.lists(st.tuples(st.integers(-5, 60), st.text(max_size=300)), max_size=8),
+    st.none() | st.builds(Tempo, st.floats(1, 1000, width=32), st.integers(1, 64), st.booleans()),
+)
+def test_whatever_is_written_every_chunk_is_whole(
+    tmp_path_factory: pytest.TempPathFactory,
+    subtype: str,
+    channels: int,
+    blocks: list[tuple[int, bool]],
+    markers: list[tuple[int, str]],
+    tempo: Tempo | None,
+) -> None:
+    path = tmp_path_factory.mktemp("wav") / "a.wav"
+    file = WavWriter(path, 48000, channels, subtype, tempo=tempo)
+    told = 0
+    for size, sync in blocks:
+        file.write(np.full((size, channels), 0.25, np.float32))
+        if sync:
+            file.sync()
+            told = file.frames
+        assert soundfile.info(path).frames == told
+        chunks(path)
+    file.close([Marker(*one) for one in markers])
+    frames = sum(size for size, _ in blocks)
+    found = chunks(path)
+    assert len(found["data"]) == frames * channels * wav.SUBTYPES[subtype]
+    inside = sorted(place for place, _ in markers if 0 <= place < frames)
+    assert [place for place, _ in labels(found)] == inside
+    if all("\ud800" <= c <= "\udfff" or c.isprintable() for _, text in markers for c in text):
+        assert [place for place, _ in libsndfile_cues(path)] == inside
+    read, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    assert read.shape == (frames, channels) and (read == 0.25).all()
+    assert (libsndfile_loop(path) is None) == (tempo is None)
+
+
+NO_ROOM = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from ghostnote.osc_server.wav import Marker, WavWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+file = WavWriter(Path(sys.argv[1]), 48000, 1)
+file.write(np.zeros((2400, 1), np.float32))
+file.close([Marker(place, "a long enough name") for place in range(100)])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
+def test_markers_that_the_disk_has_no_room_for_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    command = [sys.executable, "-c", NO_ROOM, str(path)]
+    subprocess.run(command, check=True, timeout=60, cwd=Path(__file__).parents[2])
+    found = chunks(path)
+    assert len(found["data"]) == 9600 and "cue " not in found
+    assert path.stat().st_size < 9800
 
 
 def test_exclusive_never_overwrites(tmp_path: Path) -> None:
