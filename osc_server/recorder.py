@@ -303,7 +303,7 @@ class _Worker(threading.Thread):
             place = self._frame_of(frame) - self.first
             if frame <= self._last_bar or place < 0 or len(self._bars) >= _MAX_BARS:
                 continue
-            label = f"bar {number}"
+            label = f"bar {number + 1}"  # the engine counts from 0
             if abs(music.tempo - self._tempo) > _TEMPO_STEP:
                 self._tempo = music.tempo
                 label += f", {music.tempo:.4g} bpm"

@@ -196,7 +196,7 @@ def bars(*lines: tuple[int, int], tempo: float = 120.0) -> Callable[[], Music]:
 def test_bar_lines_and_notes_become_markers(tmp_path: Path) -> None:
     tap = TapRing(1 << 17)
     engine(tap, 1000)
-    lines = [(400, 1), (1000, 2), (2500, 3), (4000, 4)]  # half as many engine frames as tap frames
+    lines = [(400, 0), (1000, 1), (2500, 2), (4000, 3)]  # half as many engine frames as tap frames
     recorder = Recorder(of(tap), tmp_path, music=bars(*lines))
     path = recorder.start("a", first_frame=1000)
     engine(tap, 4500)
@@ -225,12 +225,12 @@ def wait_until(happened: Callable[[], bool]) -> None:
 
 def test_a_new_tempo_is_told_at_its_first_bar(tmp_path: Path) -> None:
     tap = TapRing(1 << 17)
-    lines, tempo = [(0, 1)], [120.0]
+    lines, tempo = [(0, 0)], [120.0]
     recorder = Recorder(of(tap), tmp_path, music=lambda: Music(tempo[0], 4, True, (*lines,)))
     path = recorder.start("a")
     wait_until(lambda: len(markers(recorder)) == 1)
     tempo[0] = 128.5
-    lines += [(1000, 2), (2000, 3)]
+    lines += [(1000, 1), (2000, 2)]
     engine(tap, 8000)
     recorder.close()
     assert labels(chunks(path)) == [(0, "bar 1"), (2000, "bar 2, 128.5 bpm"), (4000, "bar 3")]
@@ -245,7 +245,7 @@ def test_of_very_many_bar_lines_every_other_is_kept(tmp_path: Path) -> None:
     recorder.mark("kit")
     recorder.close()
     found = labels(chunks(path))
-    assert found[:2] == [(0, "bar 0"), (8, "bar 4")]
+    assert found[:2] == [(0, "bar 1"), (8, "bar 5")]
     assert len(found) == 3 * MAX_MARKERS // 4
 
 
