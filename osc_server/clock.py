@@ -200,6 +200,14 @@ class AudioClock:
         seconds = now.seconds + (ring_frame + now.offset - now.position) / now.rate
         return seconds + self._origin_ns * 1e-9 + now.unix_offset - self.latency
 
+    def monotonic_at(self, frame: float) -> float:
+        """Return the monotonic time, in seconds, at which an engine frame leaves the sink.
+
+        What has that clock's times to compare it with is not moved when NTP moves the time of day.
+        """
+        now = self._current()
+        return self.unix_at(frame) + self.latency - now.unix_offset
+
     @property
     def sr_actual(self) -> float:
         """The device's measured rate in Hz, by the monotonic clock."""
@@ -248,32 +256,6 @@ class OfflineClock:
         """Unix time, in seconds, of an engine frame."""
         return frame / self.engine_rate + self.origin_unix - self.latency
 
-
-def frame_of_beat(beat: float, bpm: float, origin: float, samplerate: float) -> float:
-    """Frame of `beat` at a constant tempo whose beat 0 lies at frame `origin`.
-
-    >>> frame_of_beat(4, 120, 1000, 24000)
-    49000.0
-    """
-    return origin + beat * 60.0 * samplerate / bpm
-
-
-def beat_of_frame(frame: float, bpm: float, origin: float, samplerate: float) -> float:
-    """Beat at `frame`; the inverse of `frame_of_beat`.
-
-    >>> beat_of_frame(49000, 120, 1000, 24000)
-    4.0
-    """
-    return (frame - origin) * bpm / (60.0 * samplerate)
-
-
-def origin_after_change(
-    frame: float, bpm: float, origin: float, new_bpm: float, samplerate: float
-) -> float:
-    """Where beat 0 must lie after a change of tempo at `frame`, so that the beat does not jump.
-
-    >>> origin_after_change(24000, 60, 0, 120, 24000)
-    12000.0
-    """
-    beat = beat_of_frame(frame, bpm, origin, samplerate)
-    return frame - beat * 60.0 * samplerate / new_bpm
+    def monotonic_at(self, frame: float) -> float:
+        """Return the time of an engine frame on a clock that stands at 0 at frame 0."""
+        return frame / self.engine_rate

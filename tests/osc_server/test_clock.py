@@ -10,14 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghostnote.osc_server.clock import (
-    SLEW,
-    AudioClock,
-    OfflineClock,
-    beat_of_frame,
-    frame_of_beat,
-    origin_after_change,
-)
+from ghostnote.osc_server.clock import SLEW, AudioClock, OfflineClock
 from ghostnote.osc_server.ring import Stamp
 
 START_NS = 5_000_000_000_123
@@ -212,14 +205,12 @@ def test_impossible_rates_are_refused(rate: float) -> None:
         OfflineClock(rate, 0.0)
 
 
-@given(
-    beat=st.floats(-1e4, 1e4),
-    bpm=st.floats(20, 400),
-    new_bpm=st.floats(20, 400),
-    origin=st.floats(-1e6, 1e6),
-)
-def test_beats_and_frames(beat: float, bpm: float, new_bpm: float, origin: float) -> None:
-    frame = frame_of_beat(beat, bpm, origin, 24000)
-    assert beat_of_frame(frame, bpm, origin, 24000) == pytest.approx(beat, abs=1e-6)
-    moved = origin_after_change(frame, bpm, origin, new_bpm, 24000)
-    assert beat_of_frame(frame, new_bpm, moved, 24000) == pytest.approx(beat, abs=1e-6)
+def test_the_monotonic_time_of_a_frame_is_not_moved_with_the_time_of_day() -> None:
+    clock, device = AudioClock(48000, 24000, engine_delay=7.0, latency=0.02), Device(48000, 50, 256)
+    device.run(clock, 10.0)
+    frame = clock.frame_at(UNIX_NS * 1e-9 + 10.5)
+    before = clock.monotonic_at(frame)
+    assert before == pytest.approx(START_NS * 1e-9 + 10.52, abs=1e-4)
+    now = START_NS + 10_000_000_000
+    clock.update([], now, UNIX_NS + 10_000_000_000 + 3_600_000_000_000)
+    assert clock.monotonic_at(frame) == pytest.approx(before, abs=1e-6)

@@ -1,0 +1,116 @@
+"""The steady beat behind times that scatter: of MIDI clock's ticks, or of beats sent over OSC.
+
+Pure: times come from outside. One thread at a time.
+
+A two-state Kalman filter follows the time of the last beat and how long a beat lasts. How much the
+times scatter it learns as it goes. Where several in a row are far off on one side, the tempo has
+changed, and it learns anew from there; a single far one is a late message and counts for little.
+"""
+
+from __future__ import annotations
+
+import math
+
+_START_NOISE = 2e-3  # s
+_SHORTEST = 0.02  # s a beat
+_NOISE_LIMITS = (2e-5, 0.05)  # s
+_MEMORY = 1 / 32  # weight of one time in the running mean of the noise
+_TEMPO_WALK = 2e-4  # relative, per beat: tempi that people and their machines hold
+_KNOWN = 0.02  # relative; a tempo less sure than that is not told
+_FAR = 3.0  # standard deviations
+_FAR_COUNT = 3
+_FAR_LEAST = 5e-4  # s
+_NEW_TEMPO = 0.3  # relative; how far a tempo may jump
+_RESTLESS = 0.05  # walks so far per beat after that, less and less: it may be slowing down
+
+
+class BeatFilter:
+    """Follows (beat, seconds) that come one after the other.
+
+    `beat` is the last one taken and `seconds` when it really was.
+    """
+
+    def __init__(self) -> None:
+        self.beat = 0.0
+        self.seconds = 0.0
+        self.noise = _START_NOISE
+        """By how much times scatter, about one standard deviation, in seconds."""
+        self._period = 0.5
+        self._held: float | None = None  # bpm, as told
+        self._restless = 0.0
+        self._started = False
+        self._far: list[float] = []
+        self._p00, self._p01, self._p11 = 0.0, 0.0, self._period**2
+
+    @property
+    def bpm(self) -> float | None:
+        """The tempo; None while it is not known well. It stays put while it may be the same."""
+        return self._held
+
+    @property
+    def period(self) -> float:
+        """Seconds that a beat lasts."""
+        return self._period
+
+    def set_tempo(self, bpm: float) -> None:
+        """Take a tempo that was told."""
+        self._period, self._held = 60.0 / bpm, bpm
+        self._p01, self._p11 = 0.0, (1e-3 * self._period) ** 2
+
+    def update(self, beat: float, seconds: float) -> bool:
+        """Take one beat and when it came; return whether it was a jump and not the next one."""
+        step = beat - self.beat
+        expected = self.seconds + step * self._period
+        if not self._started or step <= 0.0 or abs(seconds - expected) > self._farthest(step):
+            self.beat, self.seconds, self._started = beat, seconds, True
+            self._p00, self._p01 = self.noise**2, 0.0
+            self._far.clear()
+            return True
+        self._restless *= math.exp(-step)
+        walk = ((_TEMPO_WALK + self._restless) * self._period) ** 2 * step
+        self._p00 += 2 * step * self._p01 + step * step * self._p11
+        self._p01 += step * self._p11
+        self._p11 += walk
+        self.beat, self.seconds = beat, expected
+        self._take(seconds - expected)
+        self._tell()
+        return False
+
+    def _farthest(self, step: float) -> float:
+        """Return by how much a beat may be off before it is another song: a beat, or its doubt."""
+        doubt = math.sqrt(self._p00 + step * step * self._p11)
+        return max(self._period, 4.0 * doubt)
+
+    def _take(self, error: float) -> None:
+        limit = max(_FAR * math.sqrt(self._p00 + self.noise**2), _FAR_LEAST)
+        far = abs(error) >= limit
+        if not far or (self._far and self._far[0] * error < 0):
+            self._far.clear()
+        if far:
+            self._far.append(error)
+        elif math.sqrt(self._p11) < _KNOWN * self._period:
+            self.noise += _MEMORY * (1.25 * abs(error) - self.noise)
+            self.noise = max(_NOISE_LIMITS[0], min(_NOISE_LIMITS[1], self.noise))
+        if len(self._far) >= _FAR_COUNT:
+            # The tempo is another: what was known of it counts no more.
+            self._p11 += (_NEW_TEMPO * self._period) ** 2
+            self._p00, self._p01 = self._p00 + error**2, 0.0
+            self._restless = _RESTLESS
+            self._far.clear()
+        elif far:
+            error = math.copysign(limit, error)
+        variance = self._p00 + self.noise**2
+        gain, period_gain = self._p00 / variance, self._p01 / variance
+        self.seconds += gain * error
+        self._period = max(_SHORTEST, self._period + period_gain * error)
+        self._p11 -= period_gain * self._p01
+        self._p01 -= gain * self._p01
+        self._p00 -= gain * self._p00
+
+    def _tell(self) -> None:
+        doubt = math.sqrt(self._p11) / self._period
+        if doubt > _KNOWN:
+            return
+        bpm = 60.0 / self._period
+        if self._held is None or abs(bpm - self._held) > 3.0 * doubt * bpm:
+            self._held = bpm
