@@ -87,6 +87,8 @@ class WavWriter:
             self._write_whole(self._header())
         except OSError:
             self._file.close()
+            if exclusive:  # it is ours, and empty
+                path.unlink(missing_ok=True)
             raise
 
     def write(self, block: NDArray[np.float32]) -> None:
