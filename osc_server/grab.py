@@ -26,6 +26,7 @@ FLOATS = npt.NDArray[np.float32]
 
 MAX_BARS = 1024.0
 SAME_SECONDS = 0.002  # bar lines lie at hops of the model: so far may they be off the tempo
+_LONGEST = 3.0  # a bar is at most so much longer than one at the present tempo
 _BLOCK = 1 << 16
 
 
@@ -92,8 +93,7 @@ def choose_cut(source: Source, music: Music, bars: float) -> Cut:
     """Return which frames are the last `bars` bars."""
     beats = bars * music.beats_per_bar
     frames = max(1, round(beats * 60.0 / music.tempo * source.samplerate))
-    lines = [source.frame_of(frame) for frame, _ in music.bars] if music.rolling else []
-    lines = [frame for frame in lines if frame <= source.tap.written]
+    lines = _lines(source, music)
     if not lines:
         return Cut(source.tap.written - frames, source.tap.written, music.tempo)
     if len(lines) <= math.ceil(bars):  # the transport has not rolled for so long
@@ -109,6 +109,25 @@ def choose_cut(source: Source, music: Music, bars: float) -> Cut:
         first = min(round(line), lines[-1] - frames)
         return Cut(first, first + frames, music.tempo)
     return Cut(round(line), lines[-1], beats * 60.0 * source.samplerate / max(1, between))
+
+
+def _lines(source: Source, music: Music) -> list[int]:
+    """Return the tap frames of the last bar lines that follow one another without a break."""
+    if not music.rolling:
+        return []
+    longest = _LONGEST * music.beats_per_bar * 60.0 / music.tempo * source.samplerate
+    run: list[int] = []
+    place, following = source.tap.written, None
+    for frame, number in reversed(music.bars):
+        line = source.frame_of(frame)
+        if line > place:  # not in the tap yet
+            continue
+        # Stopped, or led elsewhere, in between.
+        if place - line > longest or following not in (None, number + 1):
+            break
+        run.insert(0, line)
+        place, following = line, number
+    return run
 
 
 def _sound(source: Source, cut: Cut, bars: float) -> FLOATS:

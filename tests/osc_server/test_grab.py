@@ -110,6 +110,28 @@ def test_more_bars_than_were_played_begin_before_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(heard, numbers(17, 4 * RATE + 17))
 
 
+def test_bars_from_before_a_stop_or_a_jump_do_not_count() -> None:
+    source = Source(FINISHED, RATE, lambda frame: 2 * frame)
+    ends = {
+        # Stopped for some seconds and begun again, led to another bar, gone on after a pause.
+        ((24000, 0), (72000, 1), (288000, 0), (336000, 1), (384000, 2)): 3,
+        ((24000, 0), (72000, 1), (120000, 40), (168000, 41)): 2,
+        ((24000, 0), (72000, 1), (384000, 2), (432000, 3)): 2,
+    }
+    for bars, together in ends.items():
+        while bars[-1][0] < 432000:  # up to the present
+            bars = (*bars, (bars[-1][0] + 48000, bars[-1][1] + 1))
+            together += 1
+        music = Music(120.0, 4, True, bars)
+        assert choose_cut(source, music, together - 1).first == 2 * bars[-together][0]
+        # More of them are counted by the tempo.
+        assert choose_cut(source, music, together + 1) == (
+            2 * bars[-1][0] - (together + 1) * 96000, 2 * bars[-1][0], 120.0,
+        )  # fmt: skip
+    old = Music(120.0, 4, True, ((24000, 0), (72000, 1)))
+    assert choose_cut(source, old, 1) == (19 * RATE - RATE, 20 * RATE, 120.0)
+
+
 def test_a_bar_line_that_does_not_sound_yet_is_left_for_later(tmp_path: Path) -> None:
     music = rolling(120.0, 8.2)
     assert music.bars[-1][0] == 8 * MODEL_RATE + 4800 - 2 * MODEL_RATE
