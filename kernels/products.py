@@ -54,8 +54,13 @@ SIGNED = 64
 TOP = 63.0
 """Greatest magnitude of a signed activation in int8; 7 bits, for which no sum of two overflows."""
 
+WIDE_REGISTERS = target.vector_bits() == 512
+
 AHEAD = 4096
-"""How many bytes ahead weights are fetched into the cache; a step reads most of them in a row."""
+"""How many bytes ahead weights are fetched into the cache; a step reads most of them in a row.
+
+Not with wide registers: the one such processor that was measured is better at it by itself.
+"""
 
 WORDS = ir.VectorType(I8, 4 * LANES)
 
@@ -324,7 +329,8 @@ def _tile(vectors: int, streams: int, chains: int, precisions: tuple[int, ...]) 
         def body(k: Any, carried: list[Any]) -> list[Any]:
             places, totals, found = carried[:chains], iter(carried[chains:]), []
             for place, starts in zip(places, sources, strict=True):
-                if streams == 1:  # next to nothing is done with each weight: have it at hand
+                # Next to nothing is done with each weight: have it at hand.
+                if streams == 1 and not WIDE_REGISTERS:
                     for line in range(0, vectors * kind.row_bytes, 64):
                         code.prefetch(code.offset(place, AHEAD + line))
                 weights = kind.weights(code, place, vectors)
@@ -375,7 +381,6 @@ _one_32, _one_16 = _tile(2, 1, 2, _ALL), _tile(1, 1, 4, _ALL)
 # Several streams: the weights are loaded once for all of them. bfloat16 is widened by pairs.
 _four_16, _two_32 = _tile(1, 4, 1, (FP32, INT8)), _tile(2, 2, 1, (BF16,))
 # A register that holds a whole vector leaves room for a whole tile's sums of four streams.
-WIDE_REGISTERS = target.vector_bits() == 512
 _four_64 = _tile(4, 4, 1, _ALL)
 
 _merged = nb.njit(cache=True, nogil=True, inline="always", error_model="numpy")

@@ -50,7 +50,8 @@ def dot_product() -> str:
     if bits == 512:
         return "vpmaddubsw.512"
     if bits == 256:
-        return "vpdpbusd.256" if "avxvnni" in known else "vpmaddubsw.256"
+        there = "avxvnni" in known or {"avx512vnni", "avx512vl"} <= known
+        return "vpdpbusd.256" if there else "vpmaddubsw.256"
     return "sdot" if "dotprod" in known else "generic"
 
 

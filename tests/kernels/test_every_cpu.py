@@ -51,6 +51,9 @@ TARGETS = [
     Target("x86-64-v3", "", "avx2", ["xmm", "ymm"], ["vpmaddubsw", "vfmadd"], "vpmaddubsw.256"),
     Target("x86-64-v3", "+avxvnni", "avxvnni", ["xmm", "ymm"], ["vpdpbusd", "vfmadd"],
            "vpdpbusd.256"),
+    # The same instruction in AVX-512's encoding, where whole numbers have no wider registers.
+    Target("x86-64-v3", "+avx512vl,+avx512vnni", "avx512vnni", ["xmm", "ymm", "zmm"],
+           ["vpdpbusd", "vfmadd"], "vpdpbusd.256"),
     Target("x86-64-v4", "", "avx512vl", ["xmm", "ymm", "zmm"], ["vpmaddubsw", "vfmadd"],
            "vpmaddubsw.512"),
     Target("x86-64-v4", "+avx512vnni", "avx512vnni", ["xmm", "ymm", "zmm"],
