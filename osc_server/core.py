@@ -1,36 +1,45 @@
-"""The compiled heart of the engine: one hop of all voices, and the loop that makes hop after hop.
+"""The compiled heart of the engine: commands, one hop of everything, hop after hop.
 
 Threads: everything here runs in the engine's one thread (or in the caller's, offline), holds no
-GIL, allocates nothing and never waits for Python. Others reach it through rings only; the arrays
-of `Core` belong to this thread but for `shared`, whose words anyone may read, STOP, which anyone
-may set, and the rows of `slots` that are not in use, which are Python's.
+GIL, allocates nothing and never waits for Python. Others reach it through rings only (`desk.py`
+tells what they may read).
 
-Time is the frame: samples at the model's rate since the start. Commands, the sequencer and control
+Time is the frame: samples at the model's rate since the start. Commands, the transport and control
 rows all act at hop boundaries, so the output depends on (frame, command) alone: not on block sizes,
 ring sizes or scheduling. That is why a log replays to the same bits.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from ghostnote.kernels import packing as p
-from ghostnote.kernels.lanes import call_at, load_float, load_int, store_float
-from ghostnote.kernels.spec import ROLES
-
+from .bank import play_banks
 from .commands import FRAME_NOW, MAX_STEPS, Op
-from .native import (
-    call_hit,
-    load_acquire,
-    monotonic_ns,
-    sleep_us,
-    store_int,
-    store_release,
+from .desk import (
+    ACTIVE,
+    ARRIVED,
+    BUSY_NS,
+    DROPPED,
+    FRAME,
+    IDLE,
+    LATE,
+    MAX_KITS,
+    ONE,
+    PEAK_NS,
+    PRIMES,
+    QUEUED,
+    STOP,
+    UNLOGGED,
+    WAITING,
+    Core,
+    Floats,
+    Mail,
+    Outlet,
+    inner,
 )
+from .master import limit, publish_levels, set_level
+from .native import load_acquire, monotonic_ns, sleep_us, store_release
 from .resample import resample
 from .ring import (
     RUNNING,
@@ -41,153 +50,52 @@ from .ring import (
     ring_write,
     tap_write,
 )
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
-
-# Words of `shared`; the engine's thread writes all but STOP. From IN_USE on there is one for each
-# slot, which Python sets before the loop hears of the slot and the loop clears when it has left it.
-STOP, FRAME, ACTIVE, LATE, DROPPED, BUSY_NS, PEAK_NS, QUEUED, UNLOGGED, IN_USE = range(10)
-
-IDLE, PLAYING, STOPPING = range(3)
-
-ONE = np.int64(1)  # not a plain number, of which Numba would compile another function
-
-MAX_KITS = 64
-ENVELOPE_HOPS = 10  # a voice falls silent over so many hops when it is stopped
-SWAP_HOPS = 30  # two models cross over so many hops
-TAIL_HOPS = 5  # a jump within a voice is levelled out over so many hops
-MAX_TEMPO = 10_000.0  # bpm; a step every 1.5 ms
-SMOOTHING = 0.2  # share of the way that a gain goes towards its target in a hop
-STEPS_PER_BEAT = 4
-
-DESK = np.dtype(
-    [
-        # constant while the engine lives
-        ("hop", "i8"),
-        ("rate", "i8"),
-        ("target", "i8"),  # frames that the ring is kept filled to
-        ("run", "i8"),  # addresses of the kernel's entries, which are so compiled once
-        ("prewarm", "i8"),
-        ("hit", "i8"),
-        # the transport and the master
-        ("rolling", "i8"),
-        ("tempo", "f8"),
-        ("beat", "f8"),
-        ("step", "f8"),
-        ("master", "f8"),
-        ("master_target", "f8"),
-    ]
+from .transport import (
+    MAX_TEMPO,
+    jump_to,
+    line_within,
+    note_bars,
+    place_beat,
+    roll,
+    span,
+    strike_patterns,
 )
-VOICE = np.dtype(
-    [
-        ("state", "i8"),
-        ("slot", "i8"),
-        ("next_slot", "i8"),  # fading in; -1: none
-        ("fade_left", "i8"),  # hops, as the next two
-        ("glide_left", "i8"),
-        ("tail_left", "i8"),
-        ("seed", "i8"),
-        ("top_k", "i8"),
-        ("temperature", "f8"),
-        ("glide_seconds", "f8"),
-        ("envelope", "f8"),
-        ("gain", "f8"),
-        ("pan", "f8"),
-        ("mute", "f8"),
-        ("left", "f8"),
-        ("right", "f8"),
-        ("last", "f8"),  # sample
-        ("tail", "f8"),
-        ("weights", "f8", MAX_KITS),  # of the kits, now
-        ("goals", "f8", MAX_KITS),  # where they glide to
-        ("lengths", "i8", len(ROLES)),  # of the patterns
-        ("steps", "f8", len(ROLES) * MAX_STEPS),  # their velocities
-    ]
-)
-SLOT = np.dtype(
-    [
-        # addresses of a model and of a stream of it, and in these of the lane's own
-        ("header", "i8"),
-        ("weights", "i8"),
-        ("ints", "i8"),
-        ("floats", "i8"),
-        ("lane", "i8"),
-        ("settings", "i8"),
-        ("kit_weights", "i8"),
-        ("kits", "i8"),  # their number
-        ("roles", "i8", len(ROLES)),  # each role's number in that model; -1: it has none
-    ]
+from .voice import (
+    add_voice,
+    change_model,
+    configure_voice,
+    free_voice,
+    glide_kit,
+    hit_voice,
+    hold_voice,
+    make_voice,
+    move_voice,
+    play_voice,
+    prime_voice,
+    reset_voice,
+    stop_voice,
+    write_tap,
 )
 
-TRIG, VOICE_PLAY, VOICE_STOP, VOICE_RESET = (
-    int(Op.TRIG),
-    int(Op.VOICE_PLAY),
-    int(Op.VOICE_STOP),
-    int(Op.VOICE_RESET),
-)
+TRIG, VOICE_PLAY, VOICE_STOP = int(Op.TRIG), int(Op.VOICE_PLAY), int(Op.VOICE_STOP)
+VOICE_RESET, VOICE_REWIND = int(Op.VOICE_RESET), int(Op.VOICE_REWIND)
+VOICE_NEW, VOICE_FREE = int(Op.VOICE_NEW), int(Op.VOICE_FREE)
+OP_MODEL, OP_PRIME, OP_HOLD = int(Op.MODEL), int(Op.PRIME), int(Op.HOLD)
 OP_SEED, OP_TEMPERATURE, OP_TOPK = int(Op.SEED), int(Op.TEMPERATURE), int(Op.TOPK)
 OP_WEIGHT, OP_GLIDE = int(Op.WEIGHT), int(Op.GLIDE)
 OP_GAIN, OP_PAN, OP_MUTE = int(Op.GAIN), int(Op.PAN), int(Op.MUTE)
+OP_SOLO, OP_OUT = int(Op.SOLO), int(Op.OUT)
 OP_LENGTH, OP_STEP = int(Op.PATTERN_LENGTH), int(Op.PATTERN_STEP)
-OP_TEMPO, OP_PLAY, OP_STOP = int(Op.TEMPO), int(Op.PLAY), int(Op.STOP)
-OP_MASTER_GAIN, OP_CLEAR, OP_MODEL = int(Op.MASTER_GAIN), int(Op.CLEAR_SCHED), int(Op.MODEL)
+OP_CHANCE, OP_SWING = int(Op.PATTERN_PROBABILITY), int(Op.PATTERN_SWING)
+OP_TEMPO, OP_PLAY, OP_ROLL, OP_STOP = int(Op.TEMPO), int(Op.PLAY), int(Op.ROLL), int(Op.STOP)
+OP_BEAT, OP_QUANTUM, OP_SIGNATURE = int(Op.BEAT), int(Op.QUANTUM), int(Op.SIGNATURE)
+OP_MASTER_GAIN, OP_LIMITER = int(Op.MASTER_GAIN), int(Op.LIMITER)
+OP_CLEAR = int(Op.CLEAR_SCHED)
 
 
-# How a function is compiled decides how long a first start takes. Numba compiles each one with all
-# that it calls, so what is large is called by address. `_inner` is for what compiled code alone
-# calls: no second function that unpacks Python's arguments, and, since nothing here allocates, no
-# counting of references. `_merged` is compiled as a part of its one caller.
-_inner = njit(
-    nogil=True,
-    _nrt=False,
-    error_model="numpy",
-    no_cpython_wrapper=True,
-    no_cfunc_wrapper=True,
-)
-_merged = njit(nogil=True, inline="always")
-
-_call_run, _call_prewarm = call_at(8), call_at(4)
-
-
-class Core(NamedTuple):
-    """What sounds. V voices, S slots."""
-
-    shared: Ints
-    desk: NDArray[Any]  # DESK [1]
-    voices: NDArray[Any]  # VOICE [V]
-    slots: NDArray[Any]  # SLOT [S]
-    mono: Floats  # [2, hop]
-    mix: Floats  # [hop, 2]
-
-
-class Mail(NamedTuple):
-    """Commands on their way: from the ring to the queue and, carried out, to the log. Q places."""
-
-    queue: NDArray[Any]  # COMMAND [Q], sorted by frame, first come first among equals
-    inbox: NDArray[Any]  # COMMAND [..]
-    commands_header: Ints
-    commands: NDArray[Any]
-    log_header: Ints
-    log: NDArray[Any]
-
-
-class Outlet(NamedTuple):
-    """Where frames at the device's rate come from, and live go to."""
-
-    table: Floats  # the resampler's
-    table_state: Ints
-    history: Floats
-    out: Floats  # [.., 2] of one hop
-    ring_header: Ints
-    ring: Floats
-    tap_header: Ints
-    tap: Floats
-
-
-@_inner
+@inner
 def take_commands(core: Core, mail: Mail) -> None:
-    """Move what has arrived from the ring to its place in the queue."""
+    """Move what has arrived from the ring to its place in the queue, or let it wait for the beat."""
     queue, inbox, shared = mail.queue, mail.inbox, core.shared
     while True:
         count = records_pop(mail.commands_header, mail.commands, inbox)
@@ -197,15 +105,18 @@ def take_commands(core: Core, mail: Mail) -> None:
             op, frame = inbox[i].op, inbox[i].frame
             if frame == FRAME_NOW:
                 frame = shared[FRAME]
+                if line_to_wait_for(core, op) > 0.0 and shared[WAITING] < mail.waiting.shape[0]:
+                    mail.waiting[shared[WAITING]] = inbox[i]
+                    shared[WAITING] += 1
+                    continue
                 if op == OP_CLEAR:
                     # Here, in the order of arrival: what is scheduled after it stays.
-                    forget_scheduled(shared, queue)
+                    forget_scheduled(core, queue)
                     inbox[i].index = 1
             held = shared[QUEUED]
             if held == queue.shape[0]:
                 shared[DROPPED] += 1
-                if op == OP_MODEL:
-                    leave_slot(core, inbox[i].index)
+                give_back(core, op, inbox[i].index)
                 continue
             place = held
             while place > 0 and queue[place - 1].frame > frame:
@@ -216,32 +127,75 @@ def take_commands(core: Core, mail: Mail) -> None:
             shared[QUEUED] = held + 1
 
 
-@_inner
-def forget_scheduled(shared: Ints, queue: NDArray[Any]) -> None:
+@inner
+def line_to_wait_for(core: Core, op: int) -> float:
+    """Return the beats between the lines on which a command acts that was not given a time; or 0."""
+    desk = core.desk[0]
+    if desk.rolling == 0:
+        return 0.0
+    if op == OP_HOLD:
+        return float(desk.signature)
+    if op in (
+        VOICE_PLAY,
+        VOICE_STOP,
+        VOICE_REWIND,
+        OP_SEED,
+        OP_WEIGHT,
+        OP_LENGTH,
+        OP_STEP,
+        OP_CHANCE,
+        OP_SWING,
+    ):
+        return float(desk.quantum)
+    return 0.0
+
+
+@inner
+def give_back(core: Core, op: int, index: int) -> None:
+    """Let Python have again what a command brought, whether it was carried out or not."""
+    if op in (OP_MODEL, VOICE_NEW) and 0 <= index < core.banks.shape[0]:
+        arrived = ARRIVED + index
+        store_release(core.shared, arrived, core.shared[arrived] + 1)
+    elif op == OP_PRIME and 0 <= index < core.primes.shape[0]:
+        store_release(core.shared, PRIMES + index, 0)
+
+
+@inner
+def is_bank(core: Core, index: int) -> bool:
+    """Return whether a bank of that number was ever made."""
+    return 0 <= index < core.banks.shape[0] and core.banks[index].header != 0
+
+
+@inner
+def forget_scheduled(core: Core, queue: Floats) -> None:
     """Drop from the queue what is due after this hop."""
+    shared = core.shared
     while shared[QUEUED] > 0 and queue[shared[QUEUED] - 1].frame > shared[FRAME]:
-        shared[QUEUED] -= 1
+        last = shared[QUEUED] - 1
+        give_back(core, queue[last].op, queue[last].index)
+        shared[QUEUED] = last
 
 
-@_inner
+@inner
 def run_due_commands(core: Core, mail: Mail) -> None:
     """Carry out all commands due at or before this hop, in order, and log them."""
-    queue, inbox, shared = mail.queue, mail.inbox, core.shared
+    queue, shared, desk = mail.queue, core.shared, core.desk[0]
     frame = shared[FRAME]
     done = 0
     while done < shared[QUEUED] and queue[done].frame <= frame:
         command = queue[done]
         # A command is late when the hop in which it should have acted is over.
-        if command.frame <= frame - core.desk[0].hop:
+        if command.frame <= frame - desk.hop:
             shared[LATE] += 1
+        if command.op == OP_BEAT and desk.rolling == 1:
+            # The beat is that of the command's frame; this hop begins a little after.
+            command.value += (frame - command.frame) / desk.rate * desk.tempo / 60.0
         command.frame = frame
         if command.op != OP_CLEAR:
             run_command(core, command.op, command.voice, command.index, command.value)
         elif command.index == 0:
-            forget_scheduled(shared, queue)
-        inbox[0] = command
-        if not records_push(mail.log_header, mail.log, inbox, ONE):
-            shared[UNLOGGED] += 1
+            forget_scheduled(core, queue)
+        note(core, mail, queue, done)
         done += 1
     if done:
         left = shared[QUEUED] - done
@@ -250,47 +204,92 @@ def run_due_commands(core: Core, mail: Mail) -> None:
         shared[QUEUED] = left
 
 
-@_inner
+@inner
+def note(core: Core, mail: Mail, commands: Floats, at: int) -> None:
+    """Write a command that has been carried out to the log, but for an engine's first voices."""
+    mail.inbox[0] = commands[at]
+    if commands[at].op == VOICE_NEW and commands[at].value < 0.0:
+        return
+    if not records_push(mail.log_header, mail.log, mail.inbox, ONE):
+        core.shared[UNLOGGED] += 1
+
+
+@inner
+def run_waiting_commands(core: Core, mail: Mail, begin: float, end: float) -> None:
+    """Carry out what has waited for a line within [begin, end) beats, and log it."""
+    waiting, shared = mail.waiting, core.shared
+    kept = 0
+    for i in range(shared[WAITING]):
+        every = line_to_wait_for(core, waiting[i].op)
+        if every > 0.0 and line_within(begin, end, every) < 0.0:
+            waiting[kept] = waiting[i]
+            kept += 1
+        else:
+            waiting[i].frame = shared[FRAME]
+            command = waiting[i]
+            run_command(core, command.op, command.voice, command.index, command.value)
+            note(core, mail, waiting, i)
+    shared[WAITING] = kept
+
+
+@inner
 def run_command(core: Core, op: int, number: int, index: int, value: float) -> None:
     """Carry out one command; what makes no sense for a voice's model does nothing."""
     desk = core.desk[0]
     if op == OP_TEMPO:
-        desk.tempo = min(value, MAX_TEMPO)
+        desk.tempo = min(max(value, 1.0), MAX_TEMPO)
     elif op == OP_PLAY:
-        desk.rolling, desk.beat, desk.step = 1, 0.0, 0.0
+        desk.rolling = 1
+        jump_to(core, 0.0)
+    elif op == OP_ROLL:
+        desk.rolling = 1
     elif op == OP_STOP:
         desk.rolling = 0
+    elif op == OP_BEAT:
+        place_beat(core, value)
+    elif op == OP_QUANTUM:
+        desk.quantum = max(0.0, value)
+    elif op == OP_SIGNATURE:
+        desk.signature = max(1.0, value)
     elif op == OP_MASTER_GAIN:
         desk.master_target = value
-    if not 0 <= number < core.voices.shape[0]:
-        return
+    elif op == OP_LIMITER:
+        desk.limiter = value
+    elif 0 <= number < core.voices.shape[0]:
+        if op == VOICE_NEW:
+            if core.voices[number].exists == 0 and is_bank(core, index):
+                make_voice(core, number, index)
+        elif core.voices[number].exists == 1:
+            run_voice_command(core, op, number, index, value)
+    give_back(core, op, index)
+
+
+@inner
+def run_voice_command(core: Core, op: int, number: int, index: int, value: float) -> None:
+    """Carry out a command of one voice that exists."""
     voice = core.voices[number]
     if op == TRIG:
-        hit_voice(core, voice, index, value)
+        hit_voice(core, number, index, value)
     elif op == VOICE_PLAY:
-        if voice.state == IDLE:
-            voice.envelope = 1.0  # it stands at silence: there is nothing to fade in
-        voice.state = PLAYING
+        play_voice(core, number)
     elif op == VOICE_STOP:
-        if voice.state == PLAYING:
-            voice.state = STOPPING
-    elif op == VOICE_RESET:
-        if voice.next_slot >= 0:
-            settle_on(core, voice, voice.next_slot)
-        silence_stream(core, voice.slot, np.int64(0))
-        voice.tail_left = TAIL_HOPS
+        stop_voice(core, number)
+    elif op in (VOICE_RESET, VOICE_REWIND):
+        reset_voice(core, number, 0)
+    elif op == VOICE_FREE:
+        free_voice(core, number)
     elif op == OP_SEED:
         voice.seed = index
-        configure_streams(core, voice)
+        configure_voice(core, number)
     elif op == OP_TEMPERATURE:
         voice.temperature = value
-        configure_streams(core, voice)
+        configure_voice(core, number)
     elif op == OP_TOPK:
         voice.top_k = index
-        configure_streams(core, voice)
+        configure_voice(core, number)
     elif op == OP_WEIGHT and 0 <= index < MAX_KITS:
         voice.goals[index] = value
-        hop_seconds = desk.hop / desk.rate
+        hop_seconds = core.desk[0].hop / core.desk[0].rate
         voice.glide_left = max(1, round(voice.glide_seconds / hop_seconds))
     elif op == OP_GLIDE:
         voice.glide_seconds = value
@@ -300,196 +299,63 @@ def run_command(core: Core, op: int, number: int, index: int, value: float) -> N
         voice.pan = value
     elif op == OP_MUTE:
         voice.mute = value
+    elif op == OP_SOLO:
+        voice.solo = value
+    elif op == OP_OUT:
+        move_voice(core, number, index)
+    elif op == OP_HOLD:
+        hold_voice(core, number, value > 0.5)
     elif op == OP_LENGTH and 0 <= index < voice.lengths.shape[0]:
         voice.lengths[index] = int(max(0.0, min(float(MAX_STEPS), value)))
     elif op == OP_STEP and 0 <= index < voice.steps.shape[0]:
         voice.steps[index] = value
-    elif op == OP_MODEL and 0 <= index < core.slots.shape[0]:
-        change_model(core, voice, index)
+    elif op == OP_CHANCE and 0 <= index < voice.chances.shape[0]:
+        voice.chances[index] = value
+    elif op == OP_SWING and 0 <= index < voice.swings.shape[0]:
+        voice.swings[index] = min(1.0, max(0.0, value))
+    elif op == OP_MODEL and is_bank(core, index):
+        change_model(core, number, index)
+    elif op == OP_PRIME and 0 <= index < core.primes.shape[0]:
+        prime_voice(core, number, index)
 
 
-@_inner
-def change_model(core: Core, voice: Any, slot: int) -> None:
-    """Let a voice cross over to a slot's stream; a silent one takes it at once."""
-    if voice.state == IDLE:
-        leave_slot(core, voice.slot)
-        voice.slot = slot
-    else:
-        if voice.next_slot >= 0:
-            # Only two sound at a time: of those in the present fade the fainter gives way.
-            louder = voice.slot if 2 * voice.fade_left > SWAP_HOPS else voice.next_slot
-            settle_on(core, voice, louder)
-            voice.tail_left = TAIL_HOPS
-        voice.next_slot, voice.fade_left = slot, SWAP_HOPS
-    # The weights that the stream was made with are the voice's from now on.
-    at = core.slots[slot]
-    for kit in range(at.kits):
-        voice.weights[kit] = voice.goals[kit] = load_float(at.kit_weights + 4 * kit)
-    voice.glide_left = 0
-    configure_streams(core, voice)
+@inner
+def advance_transport(core: Core, mail: Mail) -> None:
+    """Move the transport by one hop, and do what is due on the way."""
+    desk, begin, end = core.desk[0], -1.0, -1.0
+    if desk.rolling == 1:
+        begin, end = span(core)
+        note_bars(core, begin, end)
+    if core.shared[WAITING] > 0:
+        run_waiting_commands(core, mail, begin, end)
+    if desk.rolling == 1:
+        strike_patterns(core, begin, end)
+        roll(core)
 
 
-@_inner
-def settle_on(core: Core, voice: Any, slot: int) -> None:
-    """End a voice's crossfade with one of its two slots; the other is left."""
-    leave_slot(core, voice.slot if slot == voice.next_slot else voice.next_slot)
-    voice.slot, voice.next_slot = slot, -1
-
-
-@_inner
-def leave_slot(core: Core, slot: int) -> None:
-    """Give a slot back to Python, which may then free its memory."""
-    store_release(core.shared, IN_USE + slot, 0)
-
-
-@_inner
-def hit_voice(core: Core, voice: Any, role: int, velocity: float) -> None:
-    """Strike a role in the stream of a playing voice, and in the one that is fading in."""
-    if voice.state != PLAYING or not 0 <= role < voice.lengths.shape[0]:
-        return
-    for slot in (voice.slot, voice.next_slot):
-        if slot >= 0 and core.slots[slot].roles[role] >= 0:
-            at = core.slots[slot]
-            call_hit(core.desk[0].hit, at.header, at.ints, at.floats, 0, at.roles[role], velocity)
-
-
-@_inner
-def configure_streams(core: Core, voice: Any) -> None:
-    """Give a voice's seed and sampling to its streams."""
-    for slot in (voice.slot, voice.next_slot):
-        if slot >= 0:
-            at = core.slots[slot]
-            store_int(at.lane + 8 * p.L_SEED, voice.seed)
-            store_int(at.lane + 8 * p.L_TOP_K, voice.top_k)
-            store_float(at.settings + 4 * p.T_TEMPERATURE, np.float32(voice.temperature))
-
-
-@_inner
-def play_stream(core: Core, slot: int, out: int) -> None:
-    """Generate one hop of a slot's stream, at the address `out`."""
-    desk, at = core.desk[0], core.slots[slot]
-    _call_run(desk.run, at.header, at.weights, at.ints, at.floats, desk.hop, out, 0, 0)
-
-
-@_inner
-def silence_stream(core: Core, slot: int, index: int) -> None:
-    """Bring a stream back to silence at sample `index` of its random numbers."""
-    at = core.slots[slot]
-    _call_prewarm(core.desk[0].prewarm, at.header, at.weights, at.ints, at.floats)
-    store_int(at.ints + 8 * p.I_INDEX, index)
-
-
-@_merged
-def advance_transport(core: Core) -> None:
-    """Strike the steps of the patterns that fall into this hop; a step is a sixteenth."""
-    desk = core.desk[0]
-    if desk.rolling == 0:
-        return
-    while desk.beat * STEPS_PER_BEAT >= desk.step:
-        step = int(desk.step)
-        for number in range(core.voices.shape[0]):
-            voice = core.voices[number]
-            for role in range(voice.lengths.shape[0]):
-                length = voice.lengths[role]
-                if length > 0:
-                    velocity = voice.steps[role * MAX_STEPS + step % length]
-                    if velocity > 0.0:
-                        hit_voice(core, voice, role, velocity)
-        desk.step += 1.0
-    desk.beat += desk.tempo / 60.0 * desk.hop / desk.rate
-
-
-@_merged
-def glide_kit(core: Core, voice: Any) -> None:
-    """Move a voice's kit weights one hop towards their target and hand them to its stream."""
-    at = core.slots[voice.slot if voice.next_slot < 0 else voice.next_slot]
-    left = voice.glide_left
-    for kit in range(at.kits):
-        if left > 0:
-            voice.weights[kit] += (voice.goals[kit] - voice.weights[kit]) / left
-        store_float(at.kit_weights + 4 * kit, np.float32(voice.weights[kit]))
-    voice.glide_left = max(0, left - 1)
-
-
-@_inner
-def add_voice(core: Core, voice: Any) -> None:
-    """Generate one hop of a voice and add it to the mix."""
-    mono, mix, hop = core.mono, core.mix, core.desk[0].hop
-    glide_kit(core, voice)
-    out = np.int64(mono.ctypes.data)
-    play_stream(core, voice.slot, out)
-    if voice.next_slot >= 0:
-        play_stream(core, voice.next_slot, out + 4 * hop)
-        for i in range(hop):
-            old = np.float32((voice.fade_left - (i + 1.0) / hop) / SWAP_HOPS)
-            mono[0, i] = mono[0, i] * old + mono[1, i] * (np.float32(1.0) - old)
-        voice.fade_left -= 1
-        if voice.fade_left == 0:
-            settle_on(core, voice, voice.next_slot)
-    level_out(core, voice)
-    before = voice.envelope
-    goal = 1.0 if voice.state == PLAYING else 0.0
-    step = 1.0 / ENVELOPE_HOPS
-    after = min(goal, before + step) if goal > before else max(goal, before - step)
-    # Constant power, unity in the middle; square roots are exact on every machine.
-    level = voice.gain * (1.0 - voice.mute)
-    left, right = voice.left, voice.right
-    new_left = left + (level * np.sqrt(1.0 - voice.pan) - left) * SMOOTHING
-    new_right = right + (level * np.sqrt(1.0 + voice.pan) - right) * SMOOTHING
-    for i in range(hop):
-        part = (i + 1.0) / hop
-        gain = before + (after - before) * part
-        mix[i, 0] += mono[0, i] * np.float32(gain * (left + (new_left - left) * part))
-        mix[i, 1] += mono[0, i] * np.float32(gain * (right + (new_right - right) * part))
-    voice.left, voice.right, voice.envelope = new_left, new_right, after
-    if voice.state == STOPPING and after <= 1e-9:
-        voice.state, voice.tail_left = IDLE, 0
-        voice.envelope = voice.last = 0.0
-        if voice.next_slot >= 0:
-            settle_on(core, voice, voice.next_slot)
-        index = load_int(core.slots[voice.slot].ints + 8 * p.I_INDEX)
-        silence_stream(core, voice.slot, index)
-
-
-@_merged
-def level_out(core: Core, voice: Any) -> None:
-    """Continue from a voice's last sample where its stream has jumped (a reset, a third model).
-
-    What the jump amounts to is added to `mono` and taken back over TAIL_HOPS: no click, and the
-    new stream itself is heard from its first sample on.
-    """
-    mono, hop = core.mono, core.desk[0].hop
-    left = voice.tail_left
-    if left == TAIL_HOPS:
-        voice.tail = voice.last - mono[0, 0]
-    if left > 0:
-        for i in range(hop):
-            mono[0, i] += np.float32(voice.tail * ((left - i / hop) / TAIL_HOPS))
-        voice.tail_left = left - 1
-    voice.last = mono[0, hop - 1]
-
-
-@_inner
+@inner
 def make_hop(core: Core) -> None:
     """Let all voices play one hop: its frames at the model's rate are in `core.mix`."""
-    shared, mix, desk = core.shared, core.mix, core.desk[0]
+    shared, mix, desk, voices = core.shared, core.mix, core.desk[0], core.voices
     hop = desk.hop
-    advance_transport(core)
     for i in range(hop):
-        mix[i, 0] = mix[i, 1] = np.float32(0.0)
-    active = 0
-    for number in range(core.voices.shape[0]):
-        voice = core.voices[number]
-        if voice.state != IDLE:
-            active += 1
-            add_voice(core, voice)
-    before = desk.master
-    after = before + (desk.master_target - before) * SMOOTHING
-    for i in range(hop):
-        gain = np.float32(before + (after - before) * ((i + 1.0) / hop))
-        mix[i, 0] *= gain
-        mix[i, 1] *= gain
-    desk.master = after
+        for channel in range(mix.shape[1]):
+            mix[i, channel] = np.float32(0.0)
+    desk.solos = active = 0
+    for number in range(voices.shape[0]):
+        if voices[number].exists == 1:
+            desk.solos += 1 if voices[number].solo > 0.5 else 0
+            if voices[number].state != IDLE:
+                active += 1
+                glide_kit(core, number)
+    play_banks(core)
+    for number in range(voices.shape[0]):
+        if voices[number].exists == 1:
+            if voices[number].state != IDLE:
+                add_voice(core, number)
+            else:
+                write_tap(core, number, False)
+    set_level(core)
     shared[ACTIVE] = active
     store_release(shared, FRAME, shared[FRAME] + hop)
 
@@ -499,11 +365,13 @@ def run(core: Core, mail: Mail, outlet: Outlet, live: bool, frames: Floats, unti
     """Make hop after hop: live until STOP is set, else until frame `until`.
 
     Live they go to the ring, which is kept filled to its target, and to the tap; else to `frames`
-    [n, 2], which must have room for all. Returns the number of frames written to `frames`.
+    [n, C], which must have room for all. Returns the number of frames written to `frames`.
     One function for both, so that all it is made of is compiled once.
     """
     shared, out = core.shared, outlet.out
     done = 0
+    take_commands(core, mail)
+    run_due_commands(core, mail)
     while (load_acquire(shared, STOP) == 0) if live else (shared[FRAME] < until):
         if live and ring_fill(outlet.ring_header) + out.shape[0] > core.desk[0].target:
             ring_set_state(outlet.ring_header, RUNNING)
@@ -512,17 +380,20 @@ def run(core: Core, mail: Mail, outlet: Outlet, live: bool, frames: Floats, unti
         began = monotonic_ns()
         take_commands(core, mail)
         run_due_commands(core, mail)
+        advance_transport(core, mail)
         make_hop(core)
         hop = core.desk[0].hop
         count = resample(outlet.table, outlet.table_state, outlet.history, core.mix, hop, out)
+        limit(core, out, count)
+        publish_levels(core)
         if live:
             ring_write(outlet.ring_header, outlet.ring, out, count)
-            tap_write(outlet.tap_header, outlet.tap, out, count)
         else:
             for i in range(count):
-                frames[done + i, 0] = out[i, 0]
-                frames[done + i, 1] = out[i, 1]
+                for channel in range(out.shape[1]):
+                    frames[done + i, channel] = out[i, channel]
             done += count
+        tap_write(outlet.tap_header, outlet.tap, out, count)
         spent = monotonic_ns() - began
         shared[BUSY_NS] += spent
         shared[PEAK_NS] = max(shared[PEAK_NS], spent)

@@ -1,7 +1,7 @@
 """Engine: voices, schedule and mixer, live in a thread of its own or offline in the caller's.
 
 Threads: `submit` and `load` may be called from any thread (a lock makes them one producer).
-`start`, `stop` and `close` are for the owner. The thread that `start` makes runs `core.run`,
+`start` and `stop` are for the owner. The thread that `start` makes runs `core.run`,
 one compiled call without the GIL, from start to stop. `render` is the same engine with no thread:
 the caller's thread is then the engine's.
 """
@@ -20,23 +20,28 @@ import numpy.typing as npt
 from numba import typeof
 
 from ghostnote.kernels import cpu
-from ghostnote.kernels import packing as p
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import Packed
-from ghostnote.kernels.spec import ROLES
 from ghostnote.kernels.state import State
 
-from . import core as c
+from . import desk as c
+from .banks import Banks
 from .commands import COMMAND, FRAME_NOW, Command, Op
+from .core import run
 from .resample import Resampler
-from .ring import DRAINING, IDLE, FrameRing, RecordRing, TapRing, ring_set_state
+from .ring import DRAINING, HEADER_WORDS, IDLE, FrameRing, RecordRing, TapRing, ring_set_state
 
-MAX_VOICES = 64
+MAX_OUTPUTS = 32
 QUEUE = 4096
-TAP_SECONDS = 20
+WAITING = 8192
+TAP_SECONDS = 80
+VOICE_TAP_SECONDS = 40
 
 Frames = npt.NDArray[np.float32]
-SlotNote = Callable[[int], None]
+BankNote = Callable[[int], None]
+
+REASONS = {c.SILENCE: "silence", c.DC: "dc", c.NOISE: "noise"}
+"""Why the watch brought a voice back to silence."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +53,42 @@ class EngineOptions:
     samplerate : int
         The device's rate in Hz.
     voices : int
-        1 to 64.
+        1 to 64 that exist from the start and play.
     seed : int
         Seed of every voice; the voices differ by their stream number.
     ring : int
         Frames kept ahead of the device: the latency. Does not change the bits.
+    max_voices : int
+        Voices that can exist at once, 64 at most; never fewer than `voices`.
+    outputs : int
+        Pairs of channels, 1 to 32.
     """
 
     samplerate: int
     voices: int = 1
     seed: int = 0
     ring: int = 512
+    max_voices: int = 16
+    outputs: int = 1
 
     def __post_init__(self) -> None:
         if not 8000 <= self.samplerate <= 384000:
             raise GhostnoteError(f"samplerate must be 8000 to 384000 Hz, found {self.samplerate}")
-        if not 1 <= self.voices <= MAX_VOICES:
-            raise GhostnoteError(f"voices must be 1 to {MAX_VOICES}, found {self.voices}")
+        if not 1 <= self.voices <= c.MAX_VOICES:
+            raise GhostnoteError(f"voices must be 1 to {c.MAX_VOICES}, found {self.voices}")
+        if not 1 <= self.max_voices <= c.MAX_VOICES:
+            raise GhostnoteError(f"max_voices must be 1 to {c.MAX_VOICES}, found {self.max_voices}")
         if not 0 <= self.seed < 2**63:
             raise GhostnoteError(f"seed must be 0 to 2^63 - 1, found {self.seed}")
         if not 32 <= self.ring <= 65536:
             raise GhostnoteError(f"ring must be 32 to 65536 frames, found {self.ring}")
+        if not 1 <= self.outputs <= MAX_OUTPUTS:
+            raise GhostnoteError(f"outputs must be 1 to {MAX_OUTPUTS} pairs, found {self.outputs}")
+
+    @property
+    def places(self) -> int:
+        """Voices that can exist at once."""
+        return max(self.voices, self.max_voices)
 
 
 class Engine:
@@ -77,9 +97,9 @@ class Engine:
     def __init__(self, packed: Packed, options: EngineOptions) -> None:
         self.options = options
         self.spec = packed.spec
-        hop, rate, voices = packed.spec.hop, packed.spec.samplerate, options.voices
+        hop, rate, channels = packed.spec.hop, packed.spec.samplerate, 2 * options.outputs
         try:
-            self.resampler = Resampler(rate, options.samplerate, hop)
+            self.resampler = Resampler(rate, options.samplerate, hop, channels)
         except ValueError as error:
             raise GhostnoteError(str(error)) from None
         largest = self.resampler.max_out
@@ -87,27 +107,27 @@ class Engine:
         target = max(options.ring, 2 * largest)
         self.target = target
         capacity = 1 << max(14, (2 * target).bit_length())
-        self.ring = FrameRing(capacity)
-        self.tap = TapRing(1 << (TAP_SECONDS * options.samplerate - 1).bit_length())
+        self.ring = FrameRing(capacity, channels)
+        self.tap = TapRing(_power(TAP_SECONDS * options.samplerate), channels)
         self.commands = RecordRing(COMMAND, QUEUE)
         self.log = RecordRing(COMMAND, 4 * QUEUE)
-        self._slots: dict[int, tuple[Packed, State]] = {}  # keeps alive what the loop reads
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         rings = (self.ring, self.tap, self.commands, self.log)
-        self._tables = _tables(hop, voices, self.resampler, *rings)
+        voice_frames = _power(VOICE_TAP_SECONDS * rate)
+        self._tables = _tables(hop, options.places, voice_frames, self.resampler, *rings)
         self._core = self._tables[0]
+        self._banks = Banks(self._core, options.places, hop)
+        self._primes: dict[int, State] = {}
         desk, entries = self._core.desk[0], cpu.entry_points()
         desk["hop"], desk["rate"], desk["target"] = hop, rate, target
-        desk["run"], desk["prewarm"], desk["hit"] = entries.run, entries.prewarm, entries.hit
+        for entry in ("run", "prewarm", "hit", "copy_lane", "relay"):
+            desk[entry] = getattr(entries, entry)
         desk["tempo"], desk["master"], desk["master_target"] = 120.0, 1.0, 1.0
-        for number in range(voices):
-            voice = self._core.voices[number]
-            voice["state"], voice["next_slot"], voice["seed"] = c.PLAYING, -1, options.seed
-            voice["slot"] = self._new_slot(packed, number)
-            for field in ("envelope", "gain", "left", "right", "temperature"):
-                voice[field] = 1.0
-            voice["weights"][0] = voice["goals"][0] = 1.0  # as a stream's kit is at first
+        desk["signature"], desk["limiter"], desk["seed"] = 4.0, 1.0, options.seed
+        for number in range(options.voices):
+            self._bring(packed, Command(Op.VOICE_NEW, number, value=-1.0), 0, None)
+        self.render(0)  # no hop, but the voices exist, and all is compiled
 
     @property
     def frame(self) -> int:
@@ -135,9 +155,61 @@ class Engine:
         return int(self._core.shared[c.UNLOGGED])
 
     @property
+    def clips(self) -> int:
+        """Samples that were above 1 before the limiter."""
+        return int(self._core.shared[c.CLIPS])
+
+    @property
+    def rolling(self) -> bool:
+        """Whether the transport runs."""
+        return bool(self._core.desk[0]["rolling"])
+
+    @property
+    def tempo(self) -> float:
+        """Beats per minute."""
+        return float(self._core.desk[0]["tempo"])
+
+    @property
+    def signature(self) -> float:
+        """Beats in a bar."""
+        return float(self._core.desk[0]["signature"])
+
+    @property
     def beat(self) -> float:
-        """Position of the transport in beats."""
+        """Position of the transport in beats, at `frame`."""
         return float(self._core.desk[0]["beat"])
+
+    def bars(self) -> list[tuple[int, int]]:
+        """Return the frame and the number of the last bar lines, oldest first; up to 63."""
+        shared = self._core.shared
+        while True:
+            count = int(shared[c.BAR_COUNT])
+            first = max(0, count - c.MAX_BARS + 1)  # one more may be overwritten just now
+            places = [c.BARS + 2 * (n % c.MAX_BARS) for n in range(first, count)]
+            found = [(int(shared[at]), int(shared[at + 1])) for at in places]
+            if int(shared[c.BAR_COUNT]) == count:
+                return found
+
+    def tap_frame(self, frame: int) -> int:
+        """Return at which frame of the master's tap an engine frame is heard."""
+        rates = self.options.samplerate / self.spec.samplerate
+        return round((frame + self.resampler.delay) * rates)
+
+    def voice_tap(self, voice: int) -> TapRing:
+        """Return what a voice plays before gain and pan: mono at the model's rate, by frame."""
+        return TapRing.over(self._core.tap_headers[voice], self._core.taps[voice])
+
+    def meters(self) -> npt.NDArray[np.float64]:
+        """Return levels from 0 to 1, float64 [voices + 1, 4], of a window of 33 ms.
+
+        A voice's row: peak, rms, 0, 0. The last row is the master's: peaks and rms of both sides.
+        """
+        return self._core.levels.copy()
+
+    def reprimes(self, voice: int) -> tuple[int, str]:
+        """Return how often the watch brought a voice back to silence, and why the last time."""
+        row = self._core.voices[voice]
+        return int(row["reprimes"]), REASONS.get(int(row["reprime_reason"]), "")
 
     def busy_ns(self) -> tuple[int, int]:
         """Return nanoseconds spent generating so far, and the longest hop since the last call."""
@@ -146,9 +218,17 @@ class Engine:
         shared[c.PEAK_NS] = 0
         return int(shared[c.BUSY_NS]), peak
 
+    def exists(self, voice: int) -> bool:
+        """Return whether a voice is there, be it silent."""
+        return bool(self._core.voices[voice]["exists"])
+
     def voice_idle(self, voice: int) -> bool:
         """Return whether a voice is stopped."""
         return bool(self._core.voices[voice]["state"] == c.IDLE)
+
+    def voice_holding(self, voice: int) -> bool:
+        """Return whether a voice plays a loop of what it played."""
+        return bool(self._core.voices[voice]["hold"])
 
     def submit(self, commands: Sequence[Command], frame: int = FRAME_NOW) -> bool:
         """Hand over commands, all or none, due at `frame`; False where there is no room."""
@@ -159,18 +239,40 @@ class Engine:
             return self.commands.push_many(batch)
 
     def load(
-        self, packed: Packed, voice: int, frame: int = FRAME_NOW, note: SlotNote | None = None
+        self, packed: Packed, voice: int, frame: int = FRAME_NOW, note: BankNote | None = None
     ) -> None:
         """Let a voice cross over to another model at the next hop, or at `frame`.
 
-        `note` is called with the slot's number, which the log tells, before the loop hears of it.
+        `note` is called with the bank's number, which the log tells, before the loop hears of it.
 
         Raises
         ------
         GhostnoteError
-            If the model's rate or hop differ from the engine's, earlier loads still fade in, or
-            the command queue is full.
+            If the model's rate or hop differ from the engine's, there are too many models at
+            once, or the command queue is full.
         """
+        self._bring(packed, Command(Op.MODEL, voice), frame, note)
+
+    def new_voice(
+        self, packed: Packed, voice: int, frame: int = FRAME_NOW, note: BankNote | None = None
+    ) -> None:
+        """Let a voice begin to exist and play; as `load`. At a `frame` where it exists, nothing.
+
+        Raises
+        ------
+        GhostnoteError
+            As `load`; also if there is no room for a voice of that number, or it exists.
+        """
+        if not 0 <= voice < self.options.places:
+            raise GhostnoteError(
+                f"voice {voice + 1}: there is room for voices 1 to {self.options.places}"
+            )
+        if frame == FRAME_NOW and self.exists(voice):
+            raise GhostnoteError(f"voice {voice + 1} exists; free it first, or name no number")
+        self._bring(packed, Command(Op.VOICE_NEW, voice), frame, note)
+
+    def _bring(self, packed: Packed, command: Command, frame: int, note: BankNote | None) -> None:
+        """Submit a command that leads a voice to a bank."""
         spec = packed.spec
         if (spec.samplerate, spec.hop) != (self.spec.samplerate, self.spec.hop):
             raise GhostnoteError(
@@ -178,33 +280,44 @@ class Engine:
                 f"{self.spec.samplerate} Hz in hops of {self.spec.hop}: start it with that model"
             )
         with self._lock:
-            slot = self._new_slot(packed, voice)
+            bank = self._banks.bring(packed)
         if note:
-            note(slot)
-        if not self.submit([Command(Op.MODEL, voice, slot)], frame):
-            self._core.shared[c.IN_USE + slot] = 0
+            note(bank)
+        if not self.submit([command._replace(index=bank)], frame):
+            with self._lock:
+                self._banks.take_back(bank)
             raise GhostnoteError("model: the command queue is full; try again")
 
-    def _new_slot(self, packed: Packed, voice: int) -> int:
-        in_use, slots = self._core.shared[c.IN_USE :], self._core.slots
-        for number in [n for n in self._slots if not in_use[n]]:
-            del self._slots[number]
-        free = next((n for n in range(len(slots)) if n not in self._slots), None)
-        if free is None:
-            raise GhostnoteError("model: earlier loads are still fading in; try again in a second")
-        state = State(packed, self.options.seed, stream=voice)
-        spec, header, at = packed.spec, packed.header, slots[free]
-        ints, floats = state.ints.ctypes.data, state.floats.ctypes.data
-        at["header"], at["weights"] = header.ctypes.data, packed.weights.ctypes.data
-        at["ints"], at["floats"] = ints, floats
-        at["lane"] = ints + 8 * int(header[p.I_LANES])
-        at["settings"] = floats + 4 * int(header[p.S_SETTINGS])
-        at["kit_weights"] = at["settings"] + 4 * (p.T_VELOCITIES + len(spec.roles))
-        at["kits"] = len(spec.kits)
-        at["roles"] = [spec.roles.index(r) if r in spec.roles else -1 for r in ROLES]
-        in_use[free] = 1
-        self._slots[free] = (packed, state)
-        return free
+    def prime(
+        self, voice: int, state: State, frame: int = FRAME_NOW, note: BankNote | None = None
+    ) -> None:
+        """Let a voice go on from a stream that has heard something; one that is idle does not.
+
+        `state` has one lane, of the model that the voice plays when the command acts. `note` is
+        called with the number of its place before the loop hears of it.
+
+        Raises
+        ------
+        GhostnoteError
+            If too many are under way, or the command queue is full.
+        """
+        with self._lock:
+            in_use = self._core.shared[c.PRIMES : c.PRIMES + c.MAX_PRIMES]
+            for place in [place for place in self._primes if not in_use[place]]:
+                del self._primes[place]
+            free = next((n for n in range(c.MAX_PRIMES) if n not in self._primes), None)
+            header = self._banks.header_like(state.packed)
+            if free is None or header is None:
+                raise GhostnoteError("prime: the voice has changed meanwhile; try again")
+            self._primes[free] = state
+            in_use[free] = 1
+            arrays = (header, state.ints.ctypes.data, state.floats.ctypes.data)
+            self._core.primes[free] = arrays
+        if note:
+            note(free)
+        if not self.submit([Command(Op.PRIME, voice, free)], frame):
+            in_use[free] = 0
+            raise GhostnoteError("prime: the command queue is full; try again")
 
     def start(self, *, urgent: bool = False) -> None:
         """Begin to fill the ring, in a thread of the engine's own.
@@ -227,7 +340,7 @@ class Engine:
         self._make_hops(True, np.empty((0, 2), np.float32), 0)
 
     def _make_hops(self, live: bool, out: Frames, until: int) -> int:
-        return int(c.run(*self._tables, live, out, until))
+        return int(run(*self._tables, live, out, until))
 
     def stop(self) -> None:
         """End the thread after the present hop."""
@@ -242,17 +355,19 @@ class Engine:
         if self._thread is not None:
             raise GhostnoteError("the engine runs live; it cannot render too")
         hops = max(0, -(-(until - self.frame) // self.spec.hop))
-        out = np.empty((hops * self.resampler.max_out, 2), np.float32)
+        out = np.empty((hops * self.resampler.max_out, self.ring.channels), np.float32)
         return out[: self._make_hops(False, out, until)]
 
-    def warm_up(self) -> None:
-        """Compile all that the loop needs, so that `start` makes sound at once."""
-        self.render(self.frame)
+
+def _power(frames: int) -> int:
+    """Return the least power of two that is not below `frames`."""
+    return 1 << (frames - 1).bit_length()
 
 
 def _tables(
     hop: int,
     voices: int,
+    voice_frames: int,
     resampler: Resampler,
     ring: FrameRing,
     tap: TapRing,
@@ -260,16 +375,25 @@ def _tables(
     log: RecordRing,
 ) -> tuple[c.Core, c.Mail, c.Outlet]:
     """Return what the loop works on, all zero where it is the engine's own."""
+    banks = 2 * voices + 2  # each voice may cross over, and two may be on their way
     core = c.Core(
-        shared=np.zeros(c.IN_USE + 4 * voices, np.int64),
+        shared=np.zeros(c.ARRIVED + 2 * banks, np.int64),
         desk=np.zeros(1, c.DESK),
         voices=np.zeros(voices, c.VOICE),
-        slots=np.zeros(4 * voices, c.SLOT),
+        banks=np.zeros(banks, c.BANK),
+        primes=np.zeros(c.MAX_PRIMES, c.PRIME),
+        levels=np.zeros((voices + 1, 4)),
+        master_sums=np.zeros(5),
+        tap_headers=np.zeros((voices, HEADER_WORDS), np.int64),
+        taps=np.zeros((voices, voice_frames), np.float32),
+        order=np.zeros(c.MAX_VOICES, np.int64),
         mono=np.zeros((2, hop), np.float32),
-        mix=np.zeros((hop, 2), np.float32),
+        mix=np.zeros((hop, ring.channels), np.float32),
     )
+    core.desk[0]["users"] = c.ARRIVED + banks
     mail = c.Mail(
         queue=np.zeros(QUEUE, COMMAND),
+        waiting=np.zeros(WAITING, COMMAND),
         inbox=np.zeros(256, COMMAND),
         commands_header=commands.header,
         commands=commands.records,
@@ -280,7 +404,7 @@ def _tables(
         table=resampler.table,
         table_state=resampler.state,
         history=resampler.history,
-        out=np.zeros((resampler.max_out, 2), np.float32),
+        out=np.zeros((resampler.max_out, ring.channels), np.float32),
         ring_header=ring.header,
         ring=ring.data,
         tap_header=tap.header,
@@ -293,9 +417,9 @@ def compile_loop() -> None:
     """Compile the loop, or read it from the cache; this takes no kernel and no model."""
     commands, log = RecordRing(COMMAND, 2), RecordRing(COMMAND, 2)
     tap = TapRing(2 * TapRing.MARGIN)
-    tables = _tables(1, 1, Resampler(8000, 8000, 1), FrameRing(2), tap, commands, log)
+    tables = _tables(1, 1, 2, Resampler(8000, 8000, 1), FrameRing(2), tap, commands, log)
     arguments = (*tables, True, np.empty((0, 2), np.float32), 0)
-    c.run.compile(tuple(typeof(argument) for argument in arguments))
+    run.compile(tuple(typeof(argument) for argument in arguments))
 
 
 def _ask_for_priority() -> None:

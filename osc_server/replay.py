@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
 from ghostnote.inference.model_file import find_model, load_model
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import Packed, pack
+from ghostnote.kernels.state import State
 
 from .commands import Op
 from .engine import Engine, EngineOptions
-from .session_log import LogEnd, LogEntry, LogLoad, read_log
+from .paths import resolve_inside
+from .session_log import LogCommand, LogEnd, LogEntry, LogLoad, LogPrime, read_log
 from .wav import WavWriter
 
 CHUNK_SECONDS = 1
@@ -26,6 +28,7 @@ def replay(
     out: Path,
     roots: Sequence[Path] = (),
     progress: Callable[[float], None] | None = None,
+    primes: Path = Path("primes"),
 ) -> int:
     """Render a logged session to a 32-bit float WAV file; return its number of frames.
 
@@ -35,6 +38,8 @@ def replay(
         Folders in which models that are not bundled are looked for.
     progress : callable, optional
         Called with the seconds rendered so far.
+    primes : Path
+        Folder of the sounds that voices were primed with.
 
     Raises
     ------
@@ -43,13 +48,19 @@ def replay(
         cannot be written. No file is left behind then.
     """
     header, entries = read_log(log)
-    models = _Models(roots, header.precision)
-    packed = models.same(header.model, header.sha256)
-    options = EngineOptions(header.samplerate, header.voices, header.seed)
+    files = _Files(roots, primes, header.precision)
+    packed = files.model(header.model, header.sha256)
+    options = EngineOptions(
+        header.samplerate,
+        header.voices,
+        header.seed,
+        max_voices=header.max_voices,
+        outputs=header.outputs,
+    )
     part = out.with_name(out.name + ".part")
     try:
-        with WavWriter(part, header.samplerate, 2, "FLOAT") as file:
-            _play(Engine(packed, options), entries, models, file, progress or (lambda _: None))
+        with WavWriter(part, header.samplerate, 2 * header.outputs, "FLOAT") as file:
+            _play(Engine(packed, options), entries, files, file, progress or (lambda _: None))
         part.replace(out)
     except OSError as error:
         raise GhostnoteError(f"replay: {out}: {error.strerror}") from None
@@ -61,16 +72,20 @@ def replay(
 def _play(
     engine: Engine,
     entries: Iterator[LogEntry],
-    models: _Models,
+    files: _Files,
     file: WavWriter,
     progress: Callable[[float], None],
 ) -> None:
     """Do what the log says, at the frames that it says, and write what sounds."""
     loads: dict[int, LogLoad] = {}
+    primes: dict[int, LogPrime] = {}
     rate = engine.spec.samplerate
     for entry in entries:
         if isinstance(entry, LogLoad):
-            loads[entry.slot] = entry
+            loads[entry.bank] = entry
+            continue
+        if isinstance(entry, LogPrime):
+            primes[entry.place] = entry
             continue
         # Up to the very frame, so that the queue never holds more than one hop's commands.
         while engine.frame < entry.frame:
@@ -80,26 +95,45 @@ def _play(
         if isinstance(entry, LogEnd):
             return
         command = entry.command
-        if command.op == Op.MODEL:
-            loaded = loads.get(command.index)
-            if loaded is None or loaded.voice != command.voice:
-                raise GhostnoteError(f"replay: frame {entry.frame}: a model is not in the log")
-            packed = models.same(loaded.model, loaded.sha256)
-            engine.load(packed, command.voice, entry.frame)
+        if command.op in (Op.MODEL, Op.VOICE_NEW):
+            load = _told(loads.get(command.index), entry, "model")
+            packed = files.model(load.model, load.sha256)
+            bring = engine.load if command.op == Op.MODEL else engine.new_voice
+            bring(packed, command.voice, entry.frame)
+            files.plays[command.voice] = packed
+        elif command.op == Op.PRIME:
+            prime = _told(primes.get(command.index), entry, "prime")
+            packed = files.plays.get(command.voice, files.first)
+            engine.prime(command.voice, files.primed(packed, prime), entry.frame)
         elif not engine.submit([command], entry.frame):
             raise GhostnoteError(f"replay: frame {entry.frame}: more commands than can have acted")
 
 
-class _Models(NamedTuple):
-    """Where models are looked for, and how they were played."""
+_Loaded = TypeVar("_Loaded", LogLoad, LogPrime)
 
-    roots: Sequence[Path]
-    precision: str
 
-    def same(self, name: str, sha256: str) -> Packed:
+def _told(loaded: _Loaded | None, entry: LogCommand, what: str) -> _Loaded:
+    """Return what the log told of a command before it."""
+    if loaded is None or loaded.voice != entry.command.voice:
+        raise GhostnoteError(f"replay: frame {entry.frame}: a {what} is not in the log")
+    return loaded
+
+
+class _Files:
+    """The models and sounds of a session, and which voice plays which model."""
+
+    def __init__(self, roots: Sequence[Path], primes: Path, precision: str) -> None:
+        self.plays: dict[int, Packed] = {}
+        self._roots, self._primes, self._precision = roots, primes, precision
+        self._models: dict[str, Packed] = {}
+
+    def model(self, name: str, sha256: str) -> Packed:
         """Return the model that was played."""
+        known = self._models.get(sha256)
+        if known is not None:
+            return known
         try:
-            path = find_model(name, self.roots)
+            path = find_model(name, self._roots)
         except GhostnoteError:
             path = find_model(name)  # a path, as it was typed at the server's start
         model = load_model(path)
@@ -108,4 +142,17 @@ class _Models(NamedTuple):
                 f"replay: model {name!r} is not the one of the session: its SHA-256 begins with "
                 f"{model.sha256[:12]}, the log's with {sha256[:12]}"
             )
-        return pack(model.spec, model.weights, self.precision)
+        packed = self._models[sha256] = pack(model.spec, model.weights, self._precision)
+        return packed
+
+    @property
+    def first(self) -> Packed:
+        """The model that the session began with."""
+        return next(iter(self._models.values()))
+
+    def primed(self, packed: Packed, prime: LogPrime) -> State:
+        """Return a stream that has heard what a voice was primed with."""
+        path = resolve_inside(self._primes, prime.prime)
+        if file_sha256(path) != prime.sha256:
+            raise GhostnoteError(f"replay: {prime.prime}: is not the sound of the session")
+        return primed_state(packed, path, prime.weights)

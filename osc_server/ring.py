@@ -342,6 +342,13 @@ class TapRing:
         self.header: IntArray = _aligned(HEADER_WORDS, np.int64)
         self.data: FloatArray = np.zeros((capacity, channels), np.float32)
 
+    @classmethod
+    def over(cls, header: IntArray, frames: FloatArray) -> TapRing:
+        """Return a view of a mono tap that compiled code writes: `frames` float32 [capacity]."""
+        tap = cls.__new__(cls)
+        tap.header, tap.data = header, frames.reshape(-1, 1)
+        return tap
+
     @property
     def written(self) -> int:
         """Frames written since the start."""

@@ -1,8 +1,10 @@
 """The session log: what the engine did, frame by frame, so that it can do it again.
 
 One JSON value per line. First the header; then, as they happened, `[frame, op, voice, index,
-value]` for each command at the frame where it acted, and `{"slot": n, "voice": v, "model": ...,
-"sha256": ...}` before a command that plays that slot; at the end `{"end": frame}`.
+value]` for each command at the frame where it acted; before a command that leads a voice to a bank
+`{"bank": n, "voice": v, "model": ..., "sha256": ...}`, and before one that primes a voice
+`{"place": n, "voice": v, "prime": path, "sha256": ..., "weights": [...]}`; at the end
+`{"end": frame}`.
 Threads: `SessionLog` has a lock; `read_log` is for one thread.
 """
 
@@ -23,9 +25,11 @@ from ghostnote.kernels.errors import GhostnoteError
 
 from .commands import Command, Op
 
-FORMAT = 2
-"""1 told no precision, and the kernel's arithmetic was another: it replays, but to other bits."""
-MAX_LINE = 4096
+FORMAT = 3
+"""Before 2 the kernel's arithmetic was another, before 3 there was no limiter: what such a log tells
+is played again, but to other bits."""
+MAX_LINE = 16384
+MAX_WEIGHTS = 64
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class LogHeader:
     voices: int
     seed: int
     precision: str = "fp32"
+    max_voices: int = 16
+    outputs: int = 1
     ghostnote_log: int = FORMAT
 
     @property
@@ -48,12 +54,23 @@ class LogHeader:
 
 @dataclass(frozen=True)
 class LogLoad:
-    """A model was made ready in a slot for a voice."""
+    """A model was made ready in a bank for a voice."""
 
-    slot: int
+    bank: int
     voice: int
     model: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class LogPrime:
+    """A file was heard for a voice, under these kit weights, and waits in a place."""
+
+    place: int
+    voice: int
+    prime: str
+    sha256: str
+    weights: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -71,7 +88,7 @@ class LogCommand:
     command: Command
 
 
-LogEntry = LogCommand | LogLoad | LogEnd
+LogEntry = LogCommand | LogLoad | LogPrime | LogEnd
 
 _DAMAGE = (KeyError, TypeError, ValueError, OverflowError)
 
@@ -94,8 +111,8 @@ class SessionLog:
         if len(records):
             self._write([json.dumps(list(record.tolist())) for record in records])
 
-    def load(self, load: LogLoad) -> None:
-        """Append a load; before the command that plays it is submitted."""
+    def load(self, load: LogLoad | LogPrime) -> None:
+        """Append what was loaded; before the command that plays it is submitted."""
         self._write([json.dumps(vars(load))])
 
     def close(self, frame: int) -> None:
@@ -133,6 +150,8 @@ def read_log(path: Path) -> tuple[LogHeader, Iterator[LogEntry]]:
             _whole(first["voices"]),
             _whole(first["seed"]),
             str(first.get("precision", "fp32")),
+            _whole(first.get("max_voices", first["voices"])),
+            _whole(first.get("outputs", 1)),
             _whole(first["ghostnote_log"]),
         )
         if not 1 <= header.ghostnote_log <= FORMAT:
@@ -181,7 +200,13 @@ def _entry(line: Any) -> LogEntry:
         )
     if "end" in line:
         return LogEnd(_whole(line["end"]))
-    return LogLoad(_whole(line["slot"]), _whole(line["voice"]), line["model"], line["sha256"])
+    if "place" in line:
+        weights = tuple(float(weight) for weight in line["weights"][:MAX_WEIGHTS])
+        return LogPrime(
+            _whole(line["place"]), _whole(line["voice"]), str(line["prime"]), line["sha256"], weights
+        )
+    bank = line["bank"] if "bank" in line else line["slot"]  # as it was called before format 3
+    return LogLoad(_whole(bank), _whole(line["voice"]), line["model"], line["sha256"])
 
 
 def _whole(value: Any) -> int:

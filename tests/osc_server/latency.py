@@ -22,7 +22,8 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from ghostnote.osc_server.native import monotonic_ns
 from tests.osc_server.jack_capture import Capture, capture
-from tests.osc_server.live import Client, Process, client_of, serving, until
+from tests.osc_server.live import Client, Process, client_of, serving
+from tests.osc_server.waiting import until
 from tests.parts import need
 
 Seconds = NDArray[np.float64]

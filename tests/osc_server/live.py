@@ -10,13 +10,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ghostnote.inference.model_file import save_model
-from ghostnote.kernels.spec import ModelSpec
-from ghostnote.kernels.weights import random_weights
 from ghostnote.osc_server.encode import Value, encode
 from ghostnote.osc_server.options import ServerOptions
 from ghostnote.osc_server.osc import by_time, parse_packet
@@ -24,37 +21,6 @@ from ghostnote.osc_server.server import Server
 from tests.osc_server.recorder import flat
 
 Answer = tuple[Value, ...]
-
-NOISY = ModelSpec(
-    24000,
-    24,
-    (1, 2, 4, 64),
-    residual=9,
-    gate=7,
-    skip=11,
-    head=13,
-    roles=("kick", "hat", "open"),
-    kits=("one", "two"),
-    ages=300,
-    age_features=5,
-    cond_hidden=(7, 5),
-    chokes=(("hat", "open"),),
-)
-"""In this shape random weights sound on, and every event changes every later sample."""
-
-
-def write_noisy(path: Path, seed: int = 3, spec: ModelSpec = NOISY) -> Path:
-    """Writes a model that hisses and takes little time; where drums must be heard it will not do."""
-    save_model(path, spec, random_weights(spec, seed), {"name": path.stem}, {})
-    return path
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    """Waits until `condition` holds; AssertionError says `what` did not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.005)
 
 
 class Client:

@@ -18,7 +18,9 @@ from ghostnote.osc_server.encode import Value, encode
 from ghostnote.osc_server.options import ServerOptions
 from ghostnote.osc_server.server import Server
 from ghostnote.osc_server.sink import SinkOptions
-from tests.osc_server.live import NOISY, Client, client_of, running, serving, until, write_noisy
+from tests.osc_server.live import Client, client_of, running, serving
+from tests.osc_server.noisy_model import NOISY, write_noisy
+from tests.osc_server.waiting import until
 
 RING = 8192  # enough for a machine that is busy with something else
 

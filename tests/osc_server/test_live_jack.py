@@ -15,9 +15,10 @@ from ghostnote.inference.model_file import find_model, save_model
 from ghostnote.osc_server.options import ServerOptions
 from ghostnote.osc_server.sink import SinkOptions
 from tests.osc_server.latency import HEADER, Measured, Seconds, measure, table
-from tests.osc_server.live import client_of, running, serving, until
+from tests.osc_server.live import client_of, running, serving
 from tests.osc_server.producer import hold_the_gil
 from tests.osc_server.steady_model import SHORT, SPEC, steady_weights
+from tests.osc_server.waiting import until
 from tests.parts import JackServer, missing
 
 pytest.importorskip("jack")

@@ -14,7 +14,9 @@ import soundfile
 from ghostnote.osc_server.commands import Op
 from ghostnote.osc_server.replay import replay
 from ghostnote.osc_server.session_log import LogCommand, read_log
-from tests.osc_server.live import GHOSTNOTE, client_of, serving, until, write_noisy
+from tests.osc_server.live import GHOSTNOTE, client_of, serving
+from tests.osc_server.noisy_model import write_noisy
+from tests.osc_server.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,9 @@ from ghostnote.osc_server.osc import ntp_from_unix
 from ghostnote.osc_server.replay import replay
 from ghostnote.osc_server.session_log import LogCommand, LogEnd, LogLoad, read_log
 from ghostnote.osc_server.sink import SinkOptions
-from tests.osc_server.live import Client, client_of, running, until, write_noisy
+from tests.osc_server.live import Client, client_of, running
+from tests.osc_server.noisy_model import write_noisy
+from tests.osc_server.waiting import until
 
 
 def sound(path: Path) -> NDArray[np.float32]:

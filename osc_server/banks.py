@@ -1,0 +1,107 @@
+"""The memory of the banks: made for a model when a voice needs it, freed when none plays it.
+
+Threads: one at a time (the engine's lock); beside it the engine's loop plays the banks that it has
+heard of. A bank's row is written before the command that brings it; it is Python's again when all
+the commands that brought it have been seen and no voice plays it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ghostnote.kernels import packing as p
+from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.packing import Packed
+from ghostnote.kernels.spec import ROLES
+from ghostnote.kernels.state import State
+
+from .desk import ARRIVED, Core, Floats
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What a bank's row points to."""
+
+    packed: Packed
+    states: tuple[State, State]
+    fresh: State
+    out: Floats  # [lanes, hop]
+    brought: int = 0  # commands that were submitted
+
+
+class Banks:
+    """All banks of an engine, each with room for `lanes` voices in hops of `hop` samples."""
+
+    def __init__(self, core: Core, lanes: int, hop: int) -> None:
+        self._core, self._lanes, self._hop = core, lanes, hop
+        self._memory: dict[int, _Memory] = {}
+
+    def bring(self, packed: Packed) -> int:
+        """Return the bank of a model, for one command more that will lead a voice to it.
+
+        Raises
+        ------
+        GhostnoteError
+            If there are as many models as fit.
+        """
+        self._free_unused()
+        number = self._like(packed)
+        if number is None:
+            number = self._make(packed)
+        self._memory[number].brought += 1
+        return number
+
+    def take_back(self, number: int) -> None:
+        """Note that the command for which a bank was brought was not submitted."""
+        self._memory[number].brought -= 1
+
+    def header_like(self, packed: Packed) -> int | None:
+        """Return the address by which the bank of a model knows it; None: there is none."""
+        number = self._like(packed)
+        return None if number is None else int(self._core.banks[number]["header"])
+
+    def _like(self, packed: Packed) -> int | None:
+        """Return the bank of an equal model: loaded twice it still shares its lanes."""
+        for number, memory in self._memory.items():
+            known = memory.packed
+            if known is packed or (
+                known.spec == packed.spec
+                and np.array_equal(known.header, packed.header)
+                and np.array_equal(known.weights, packed.weights)
+            ):
+                return number
+        return None
+
+    def _free_unused(self) -> None:
+        core = self._core
+        users = int(core.desk[0]["users"])
+        for number in list(self._memory):
+            seen = int(core.shared[ARRIVED + number])  # before its users, which it may have made
+            if seen == self._memory[number].brought and core.shared[users + number] == 0:
+                del self._memory[number]
+
+    def _make(self, packed: Packed) -> int:
+        core = self._core
+        number = next((n for n in range(len(core.banks)) if n not in self._memory), None)
+        if number is None:
+            raise GhostnoteError("model: too many models at once; try again in a second")
+        states = State(packed, streams=self._lanes), State(packed, streams=self._lanes)
+        out = np.zeros((self._lanes, self._hop), np.float32)
+        memory = _Memory(packed, states, State(packed), out)
+        memory.brought = int(core.shared[ARRIVED + number])
+        spec, header, row = packed.spec, packed.header, core.banks[number]
+        row["header"], row["weights"] = header.ctypes.data, packed.weights.ctypes.data
+        row["ints"] = [state.ints.ctypes.data for state in states]
+        row["floats"] = [state.floats.ctypes.data for state in states]
+        row["fresh_ints"] = memory.fresh.ints.ctypes.data
+        row["fresh_floats"] = memory.fresh.floats.ctypes.data
+        row["out"], row["which"], row["count"] = out.ctypes.data, 0, 0
+        row["settings"], row["settings_size"] = header[p.S_SETTINGS], header[p.SETTINGS]
+        row["lanes_at"], row["lane_ints"] = header[p.I_LANES], header[p.LANE_INTS]
+        row["kit_weights"] = p.T_VELOCITIES + len(spec.roles)
+        row["kits"], row["has_roles"] = len(spec.kits), bool(spec.roles)
+        row["roles"] = [spec.roles.index(r) if r in spec.roles else -1 for r in ROLES]
+        self._memory[number] = memory
+        return number
