@@ -1,9 +1,12 @@
 """`ghostnote render`: loops from a pattern or a groove, or again from a manifest."""
 
 import json
+import os
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +34,8 @@ from ghostnote.kernels.packing import DEFAULT_PRECISION
 from ghostnote.kernels.spec import DEFAULT_TEMPERATURE, ModelSpec
 
 from .precision import Precision
+
+_Watch = AbstractContextManager[tuple[renderer.Progress, threading.Event | None]]
 
 
 def render(
@@ -83,6 +88,13 @@ def render(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was made as JSON on stdout.")
     ] = False,
+    progress_json: Annotated[
+        bool,
+        typer.Option(
+            "--progress-json",
+            help="For programs: tell the progress as JSON lines on stderr, stop when stdin ends.",
+        ),
+    ] = False,
 ) -> None:
     """Renders loops to WAV files of exactly the asked bars, and a manifest to make them again.
 
@@ -90,7 +102,8 @@ def render(
     """
     if manifest is not None:
         _refuse_recipe(context)
-        _remake(manifest, only or [], model, streams, out or manifest.parent, as_json)
+        watch = _told(progress_json, out or manifest.parent)
+        _remake(manifest, only or [], model, streams, out or manifest.parent, as_json, watch)
         return
     if out is None:
         raise typer.BadParameter("say with --out which folder the loops go to")
@@ -104,23 +117,22 @@ def render(
     loaded = load_model(find_model(model))
     texture = kit is not None and not any(parse_kit(loaded.spec, kit))
     plan, lost = _plan(loaded.spec, groove, pattern, bars, bpm, texture)
-    with _progress(out) as tell:
-        loops = renderer.render_loops(loaded, plan, options, tell)
+    with _told(progress_json, out) as (tell, stop):
+        loops = renderer.render_loops(loaded, plan, options, tell, stop)
     if lost:
         roles = ", ".join(f"{role} ({count})" for role, count in lost.items())
         print(f"{plan.name}: hits of roles that the model lacks left out: {roles}", file=sys.stderr)
     _report(loops, out, as_json)
 
 
+_NO_RECIPE = ("model", "streams", "out", "manifest", "only", "as_json", "progress_json")
+
+
 def _refuse_recipe(context: typer.Context) -> None:
     """Refuse options that a manifest has the say about."""
     for option in context.command.params:
         source = context.get_parameter_source(str(option.name))
-        if (
-            option.name not in ("model", "streams", "out", "manifest", "only", "as_json")
-            and source is not None
-            and source.name == "COMMANDLINE"
-        ):
+        if option.name not in _NO_RECIPE and source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"{option.opts[0]} is told by the manifest: leave it out")
 
 
@@ -158,6 +170,7 @@ def _remake(
     streams: int | None,
     out: Path,
     as_json: bool,
+    watch: _Watch,
 ) -> None:
     loops = read_manifest(manifest)
     wanted = [name if name.endswith(".wav") else f"{name}.wav" for name in only]
@@ -167,8 +180,8 @@ def _remake(
     loops = [loop for loop in loops if not wanted or loop.file in wanted]
     paths = [find_model(model)] if model else list(bundled_models().values())
     models = [load_model(path) for path in paths]
-    with _progress(out) as tell:
-        other = renderer.remake_loops(models, loops, out, streams, tell)
+    with watch as (tell, stop):
+        other = renderer.remake_loops(models, loops, out, streams, tell, stop)
     changed = [loop.file for loop in other]
     _report([loop for loop in loops if loop.file not in changed], out, as_json)
     if changed:
@@ -179,14 +192,50 @@ def _remake(
         )
 
 
+def _told(progress_json: bool, out: Path) -> _Watch:
+    return _for_a_program(out) if progress_json else _for_a_person(out)
+
+
 @contextmanager
-def _progress(out: Path) -> Iterator[renderer.Progress]:
-    """Show the share of the work on stderr; after Ctrl-C say what is there."""
+def _for_a_person(out: Path) -> Iterator[tuple[renderer.Progress, None]]:
+    """Show the share of the work on stderr."""
     console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar, _interrupted(out):
+        task = bar.add_task("Rendering", total=1.0)
+        yield lambda share: bar.update(task, completed=share), None
+
+
+@contextmanager
+def _for_a_program(out: Path) -> Iterator[tuple[renderer.Progress, threading.Event]]:
+    """Tell the share of the work in lines on stderr, 10 a second at most; stop with stdin."""
+    stop, ended = threading.Event(), threading.Event()
+    told = -1.0
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told >= 0.1 or share >= 1.0:
+            told = time.monotonic()
+            print(json.dumps({"progress": round(share, 4)}), file=sys.stderr, flush=True)
+
+    def watch() -> None:
+        with suppress(OSError):  # there never was one
+            while os.read(0, 64):  # not sys.stdin, whose lock the interpreter would want at its end
+                pass
+        ended.set()
+        stop.set()
+
+    with _interrupted(out):
+        threading.Thread(target=watch, daemon=True).start()
+        yield tell, stop
+        if ended.is_set():
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _interrupted(out: Path) -> Iterator[None]:
+    """After Ctrl-C say what is there."""
     try:
-        with Progress(console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("Rendering", total=1.0)
-            yield lambda share: bar.update(task, completed=share)
+        yield
     except KeyboardInterrupt:
         print(f"stopped; loops that were finished are listed in {out / MANIFEST}", file=sys.stderr)
         raise

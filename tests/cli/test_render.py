@@ -188,3 +188,40 @@ def test_ctrl_c_leaves_whole_files_and_their_manifest(model: str, tmp_path: Path
     assert sorted(waves(tmp_path)) == sorted(loop.file for loop in loops)
     assert {soundfile.info(path).frames for path in tmp_path.glob("*.wav")} == {8000}
     assert len(list(tmp_path.iterdir())) == len(loops) + 1
+
+
+def test_a_program_is_told_the_progress_and_ends_it_by_ending_stdin(
+    model: str, tmp_path: Path
+) -> None:
+    words = [
+        "--model",
+        model,
+        "--bars",
+        "1",
+        "--bpm",
+        "240",
+        "--progress-json",
+        "--pattern",
+        "half-time",
+    ]
+    command = [*PROGRAM, "render", *words, "--out", str(tmp_path), "--count"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*command, "8"], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin and process.stderr
+        lines = [json.loads(line) for line in process.stderr]
+        assert process.wait() == 0
+    shares = [line["progress"] for line in lines]
+    assert shares == sorted(shares) and shares[0] >= 0.0 and shares[-1] == 1.0
+    assert len(read_manifest(tmp_path / MANIFEST)) == 8
+
+    with subprocess.Popen([*command, "9000"], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin and process.stderr
+        while '"progress"' not in (first := process.stderr.readline().decode()):
+            assert first, "it ended"
+        process.stdin.close()
+        last = process.stderr.read().decode().splitlines()[-1]
+        assert process.wait() == 130
+    assert last.startswith("stopped; loops that were finished are listed in")
+    loops = read_manifest(tmp_path / MANIFEST)
+    assert 8 <= len(loops) < 9000
+    assert sorted(waves(tmp_path)) == sorted(loop.file for loop in loops)
