@@ -16,22 +16,12 @@ from rich.progress import Progress
 
 from ghostnote.inference import render as renderer
 from ghostnote.inference.kit_mix import parse_kit
-from ghostnote.inference.loops import (
-    BUILT_IN,
-    DEFAULT_BPM,
-    DEFAULT_PATTERN,
-    LoopPlan,
-    built_in_pattern,
-    plan_groove,
-    plan_pattern,
-    read_pattern,
-)
+from ghostnote.inference.loops import BUILT_IN, choose_plan
 from ghostnote.inference.manifest import MANIFEST, Loop, read_manifest
-from ghostnote.inference.midi import read_groove
 from ghostnote.inference.model_file import bundled_models, find_model, load_model
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import DEFAULT_PRECISION
-from ghostnote.kernels.spec import DEFAULT_TEMPERATURE, ModelSpec
+from ghostnote.kernels.spec import DEFAULT_TEMPERATURE
 
 from .precision import Precision
 
@@ -116,7 +106,7 @@ def render(
     )
     loaded = load_model(find_model(model))
     texture = kit is not None and not any(parse_kit(loaded.spec, kit))
-    plan, lost = _plan(loaded.spec, groove, pattern, bars, bpm, texture)
+    plan, lost = choose_plan(loaded.spec.roles, groove, pattern, bars, bpm, texture)
     with _told(progress_json, out) as (tell, stop):
         loops = renderer.render_loops(loaded, plan, options, tell, stop)
     if lost:
@@ -134,33 +124,6 @@ def _refuse_recipe(context: typer.Context) -> None:
         source = context.get_parameter_source(str(option.name))
         if option.name not in _NO_RECIPE and source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"{option.opts[0]} is told by the manifest: leave it out")
-
-
-def _plan(
-    spec: ModelSpec,
-    groove: Path | None,
-    pattern: str | None,
-    bars: int,
-    bpm: float | None,
-    texture: bool,
-) -> tuple[LoopPlan, dict[str, int]]:
-    """Return what to play, and how many hits of which roles had to be left out.
-
-    With nothing named that is DEFAULT_PATTERN, or no hits at all for a texture.
-    """
-    if groove is not None:
-        plan = plan_groove(read_groove(groove), bars, bpm)
-    elif pattern is not None and pattern not in BUILT_IN:
-        return plan_pattern(read_pattern(Path(pattern), spec.roles), bars, bpm), {}
-    elif pattern is None and (texture or not spec.roles):
-        return LoopPlan("free", bars, DEFAULT_BPM if bpm is None else bpm), {}
-    else:
-        plan = plan_pattern(built_in_pattern(pattern or DEFAULT_PATTERN), bars, bpm)
-    plan, lost = plan.only(spec.roles)
-    if not plan.hits:
-        known = ", ".join(spec.roles) or "none"
-        raise GhostnoteError(f"{plan.name}: no hit in it for this model, whose roles are {known}")
-    return plan, lost
 
 
 def _remake(

@@ -1,6 +1,7 @@
 """Loop plans: which hits a loop of so many bars holds, from a pattern or from a groove.
 
-Pure functions but for `read_pattern`; any thread. The form of pattern files: docs/rendering.md.
+Pure functions but for `read_pattern` and `choose_plan`; any thread. The form of pattern files:
+docs/rendering.md.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from ghostnote.kernels.errors import GhostnoteError
 
-from .midi import Groove, Hit
+from .midi import Groove, Hit, read_groove
 from .patterns import parse_steps
 
 BEATS_PER_BAR = 4
@@ -167,6 +168,35 @@ class Pattern:
 def built_in_pattern(name: str) -> Pattern:
     """Return a pattern of `BUILT_IN` by its name, which must be one."""
     return Pattern(name, {role: parse_steps(text) for role, text in BUILT_IN[name].items()})
+
+
+def choose_plan(
+    roles: Sequence[str],
+    groove: Path | None,
+    pattern: str | None,
+    bars: int,
+    bpm: float | None,
+    texture: bool = False,
+) -> tuple[LoopPlan, dict[str, int]]:
+    """Return what a model with `roles` is to play, and how many hits of which roles it lacks.
+
+    `pattern` is the name of a built-in one or a file's path. With nothing named it is
+    DEFAULT_PATTERN, or no hits at all for a texture. Raises GhostnoteError as all readers here do,
+    and if no hit is left.
+    """
+    if groove is not None:
+        plan = plan_groove(read_groove(groove), bars, bpm)
+    elif pattern is not None and pattern not in BUILT_IN:
+        return plan_pattern(read_pattern(Path(pattern), roles), bars, bpm), {}
+    elif pattern is None and (texture or not roles):
+        return LoopPlan("free", bars, DEFAULT_BPM if bpm is None else bpm), {}
+    else:
+        plan = plan_pattern(built_in_pattern(pattern or DEFAULT_PATTERN), bars, bpm)
+    plan, lost = plan.only(roles)
+    if not plan.hits:
+        known = ", ".join(roles) or "none"
+        raise GhostnoteError(f"{plan.name}: no hit in it for this model, whose roles are {known}")
+    return plan, lost
 
 
 def plan_pattern(pattern: Pattern, bars: int, bpm: float | None = None) -> LoopPlan:
