@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghostnote.inference.generator import Generator, Hit
+from ghostnote.kernels import packing
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import Packed, pack
 from ghostnote.kernels.spec import ROLES
@@ -46,7 +47,9 @@ def trig(velocity: float = 0.8, voice: int = 0) -> Command:
 
 
 def onsets(sound: NDArray[np.float32]) -> list[int]:
-    return [int(at) + 1 for at in np.flatnonzero(np.diff((np.abs(sound) > 0.1).astype(int)) == 1)]
+    """Where a SHORT kick begins; where it ends, some 900 samples later, chance lets it flicker."""
+    high = np.flatnonzero(np.abs(sound) > 0.5 * value(240))
+    return [int(i) for i, gap in zip(high, np.diff(high, prepend=-1000), strict=True) if gap > 800]
 
 
 def pattern(steps: list[float], voice: int = 0) -> list[Command]:
@@ -57,30 +60,30 @@ def pattern(steps: list[float], voice: int = 0) -> list[Command]:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_voices_that_come_and_go_leave_the_others_as_they_are(precision: str) -> None:
     packed = pack(NOISY, random_weights(NOISY, 3), precision)
-    player = engine(packed)
-    player.submit([Command(Op.PAN, 0, value=-1.0)])
-    generator = Generator(packed, seed=5)
-    hits = [Hit(frame, "kick", 0.7) for frame in range(0, 9600, 1000)]
-    generator.add(hits)
-    for hit in hits:
-        player.submit([trig(0.7)], hit.frame)
-    for number in (1, 2, 3):
-        player.new_voice(packed, number, 1200 * number)
-        player.submit([Command(Op.PAN, number, value=1.0)], 1200 * number)
+    player, generator = engine(packed, outputs=2), Generator(packed, seed=5)
+    for frame in range(0, 9600, 1000):
+        generator.add([Hit(frame, "kick", 0.7)])
+        player.submit([trig(0.7)], frame)
+    born = [1200 * number for number in (1, 2, 3)]
+    for number, frame in enumerate(born, start=1):
+        player.new_voice(packed, number, frame)
+        player.submit([Command(Op.OUT, number, 1)], frame)
     player.submit([Command(Op.VOICE_FREE, 2)], 4000)
     player.submit([Command(Op.VOICE_STOP, 1)], 5000)
     player.submit([Command(Op.VOICE_PLAY, 1)], 7000)
     player.submit([Command(Op.VOICE_FREE, 3)], 8000)
-    sound = left(player.render(9600)).astype(np.float64)
-    expected = generator.play(9600).astype(np.float64)
-    settled = slice(2400, None)  # the pan has arrived
-    np.testing.assert_allclose(sound[settled], np.sqrt(2.0) * expected[settled], rtol=1e-5)
+    sound, expected = player.render(9600), generator.play(9600)
+    alone = np.ones(9600, bool)
+    for frame in born:  # the new ones leave the first outputs
+        alone[frame : frame + 10 * HOP] = False
+    np.testing.assert_array_equal(sound[alone, 0], expected[alone])
+    assert np.abs(sound[8000 + 12 * HOP :, 2]).max() > 0.1  # voice 2 of them all
     assert [player.exists(number) for number in range(4)] == [True, True, False, False]
 
 
 def test_a_new_voice_plays_its_own_stream_of_the_seed(noisy: Packed) -> None:
     player = engine(noisy)
-    player.submit([Command(Op.MUTE, 0, value=1.0)])
+    player.submit([Command(Op.VOICE_STOP, 0)])
     player.render(2400)
     player.new_voice(noisy, 3)
     np.testing.assert_array_equal(
@@ -95,13 +98,10 @@ def test_a_voice_goes_on_in_its_chance_after_a_rest(noisy: Packed) -> None:
     player.submit([Command(Op.VOICE_STOP)])
     player.render(7200)
     player.submit([Command(Op.VOICE_PLAY)])
-    index = 4800 + 10 * HOP
-    state = State(noisy, 5)
-    state._lane_ints[:, 4 if False else 0] = 5
-    found = left(player.render(9600))
-    again = engine(noisy)
-    assert not np.array_equal(found, left(again.render(2400)))
-    assert index < 7200
+    expected, found = State(noisy, 5), np.zeros(2400, np.float32)
+    expected.ints[int(noisy.header[packing.I_LANES]) + packing.L_OFFSET] = 4800 + 10 * HOP
+    expected.generate(found)
+    np.testing.assert_array_equal(left(player.render(9600)), found)
 
 
 def test_what_cannot_be_made_is_refused(noisy: Packed) -> None:
@@ -177,12 +177,15 @@ def test_commands_wait_for_the_quantum() -> None:
     player.submit(pattern([1.0, 0.0, 0.0, 0.0]))
     found = onsets(left(player.render(2 * BAR)))
     assert 0 <= found[0] + RATE // 2 - BAR <= HOP
+    player.render(2 * BAR + RATE)
     player.submit([Command(Op.VOICE_STOP)])
-    player.submit([Command(Op.VOICE_STOP)], 2 * BAR + RATE)  # one with a time of its own does not
-    player.render(2 * BAR + RATE - HOP)
+    player.render(3 * BAR - HOP)
     assert not player.voice_idle(0)
-    player.render(2 * BAR + RATE + 12 * HOP)
+    player.render(3 * BAR + 12 * HOP)
     assert player.voice_idle(0)
+    player.submit([Command(Op.VOICE_PLAY)], 3 * BAR + RATE)  # one with a time of its own
+    player.render(3 * BAR + RATE + HOP)
+    assert not player.voice_idle(0)
 
 
 def test_nothing_waits_while_the_transport_stands() -> None:
@@ -226,18 +229,18 @@ def test_hold_repeats_the_last_bar_without_a_seam(noisy: Packed) -> None:
 
 
 def test_hold_does_not_click() -> None:
-    player = engine(steady_model(128, 240))
+    quiet = steady_model(128, 160)  # too quiet a level for the watch to object
+    player = engine(quiet)
     player.submit([Command(Op.PLAY)])
     player.submit([trig()], RATE)
     player.render(2 * RATE)
     player.submit([Command(Op.HOLD, value=1.0)])
-    player.submit([trig()], 4 * RATE)
+    player.submit([Command(Op.HOLD, value=0.0)], 5 * RATE)
     sound = left(player.render(8 * RATE))
-    struck = 0.05  # the stream's own step, at its hit
     steps = np.abs(np.diff(sound.astype(np.float64)))
-    own = np.flatnonzero(steps > struck)
-    assert len(own) <= 4
-    assert (steps[(steps <= struck)] <= SLOWEST).all()
+    own = steps > 0.9 * value(160)  # the stream's and its loop's, at the hit and at its end
+    assert 1 <= np.count_nonzero(own) <= 40
+    assert steps[~own].max() <= SLOWEST * value(160)
 
 
 def test_rewind_begins_the_take_again_on_the_line(noisy: Packed) -> None:
@@ -254,11 +257,10 @@ def test_rewind_begins_the_take_again_on_the_line(noisy: Packed) -> None:
 def test_swing_delays_every_other_step() -> None:
     player = engine(steady_model(128, 240, SHORT))
     player.submit([*pattern([1.0]), Command(Op.PATTERN_SWING, 0, KICK, 1.0)])
-    player.submit([Command(Op.TEMPO, value=120.0), Command(Op.PLAY)])
-    found = onsets(left(player.render(2 * RATE)))
-    step = RATE // 8
-    expected = [n * step + (step // 2 if n % 2 else 0) for n in range(1, len(found) + 1)]
-    assert len(found) == 15
+    player.submit([Command(Op.TEMPO, value=60.0), Command(Op.PLAY)])
+    found = onsets(left(player.render(4 * RATE)))
+    step = RATE // 4
+    expected = [n * step + (step // 2 if n % 2 else 0) for n in range(16)]
     assert all(0 <= f - e <= HOP for f, e in zip(found, expected, strict=True))
 
 
@@ -266,13 +268,13 @@ def test_probability_is_the_share_of_steps_that_sound_and_is_the_seeds() -> None
     def play(chance: float) -> list[int]:
         player = engine(steady_model(128, 240, SHORT))
         player.submit([*pattern([1.0]), Command(Op.PATTERN_PROBABILITY, 0, KICK, chance)])
-        player.submit([Command(Op.TEMPO, value=240.0), Command(Op.PLAY)])
+        player.submit([Command(Op.TEMPO, value=120.0), Command(Op.PLAY)])
         return onsets(left(player.render(20 * RATE)))
 
     half = play(0.5)
     assert play(0.0) == []
     assert half == play(0.5)
-    assert 110 <= len(half) <= 210  # of 319
+    assert 55 <= len(half) <= 105  # of 160
 
 
 def test_bar_lines_are_told() -> None:
@@ -296,7 +298,8 @@ def test_the_limiter_lets_nothing_pass_1_and_leaves_what_is_below_its_knee(gain:
     assert np.abs(heard).max() <= 1.0
     quiet = np.abs(raw) <= 0.9
     np.testing.assert_array_equal(heard[quiet], raw[quiet])
-    assert (np.diff(heard[:, 0][np.argsort(raw[:, 0])]) >= 0).all()  # louder stays louder
+    order = np.argsort(raw[:, 0])
+    assert (np.diff(heard[order, 0]) > -1e-6).all()  # louder stays louder
     assert limited.clips == np.count_nonzero(np.abs(raw) > 1)
 
 
@@ -323,7 +326,7 @@ def test_a_standing_level_is_led_back_to_silence_and_told() -> None:
 
 
 def test_a_voice_that_hears_no_hits_is_told_as_silent() -> None:
-    player = engine(steady_model(128))
+    player = engine(steady_model(128, 128))
     for k in range(8):
         player.submit([trig()], k * RATE // 2)
     player.render(4 * RATE)
@@ -342,9 +345,10 @@ def test_noise_without_a_hit_is_ended(noisy: Packed) -> None:
 
 def test_a_primed_voice_goes_on_from_what_it_heard(noisy: Packed) -> None:
     heard = State(noisy, 5)
-    heard.teacher_force(np.arange(500, dtype=np.int64)[None, :] * 7 % 256)
+    heard.teacher_force(np.arange(480, dtype=np.int64)[None, :] * 7 % 256)
     expected = State(noisy, 5)
     expected.copy_lane(0, heard, 0)
+    expected.ints[int(noisy.header[packing.I_LANES]) + packing.L_OFFSET] = 0  # from its seed on
     player = engine(noisy)
     player.render(2400)
     player.prime(0, heard)
