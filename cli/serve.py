@@ -12,6 +12,7 @@ from ghostnote.osc_server.options import ServerOptions
 from ghostnote.osc_server.server import Server
 from ghostnote.osc_server.server import serve as run_server
 from ghostnote.osc_server.sink import SinkError, SinkOptions
+from ghostnote.osc_server.state import default_path
 
 from .compile_ahead import kernel_compiled_meanwhile
 from .precision import Precision
@@ -51,6 +52,32 @@ def serve(
     recordings: Annotated[Path, typer.Option(help="Folder that clients may record into.")] = Path(
         "recordings"
     ),
+    presets: Annotated[Path, typer.Option(help="Folder that clients keep presets in.")] = Path(
+        "presets"
+    ),
+    primes: Annotated[
+        Path, typer.Option(help="Folder with sound files that clients may prime voices from.")
+    ] = Path("primes"),
+    outputs: Annotated[int, typer.Option(help="Pairs of output channels, 1 to 32.")] = 1,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that keeps the server's state.",
+            show_default="state-PORT.json in your state folder",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Begin as the state file tells.")
+    ] = False,
+    sync: Annotated[
+        str, typer.Option(help="Who says where the beat is: internal, osc, jack, midi or link.")
+    ] = "internal",
+    midi: Annotated[
+        str | None, typer.Option(help="MIDI input for notes and clock: part of its name.")
+    ] = None,
+    http: Annotated[
+        bool, typer.Option(help="Serve OSCQuery and the panel at TCP port --port.")
+    ] = True,
     demo: Annotated[bool, typer.Option("--demo", help="Play a built-in pattern at once.")] = False,
     precision: Precision = DEFAULT_PRECISION,
 ) -> None:
@@ -61,24 +88,34 @@ def serve(
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        sink_options = SinkOptions(sink, device, samplerate, blocksize)
+        sink_options = SinkOptions(sink, device, samplerate, blocksize, 2 * outputs)
     except SinkError as error:
         raise typer.BadParameter(str(error)) from None
+    if state is None and port != 0:
+        state = default_path(port)
     options = ServerOptions(
-        model,
-        sink_options,
-        ring,
-        voices,
-        seed,
-        bind,
-        port,
-        seconds,
-        record,
-        log,
-        models,
-        recordings,
-        demo,
-        precision,
+        model=model,
+        sink=sink_options,
+        ring=ring,
+        voices=voices,
+        seed=seed,
+        bind=bind,
+        port=port,
+        seconds=seconds,
+        record=record,
+        log=log,
+        models=models,
+        recordings=recordings,
+        presets=presets,
+        primes=primes,
+        demo=demo,
+        precision=precision,
+        outputs=outputs,
+        state=state,
+        resume=resume,
+        sync=sync,
+        midi=midi,
+        http=http,
     )
     typer.echo("Starting (the first time the kernels are compiled: some ten seconds)", err=True)
     with kernel_compiled_meanwhile() as meanwhile:

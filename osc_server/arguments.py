@@ -10,8 +10,8 @@ import math
 from ghostnote.kernels.errors import GhostnoteError
 
 from .encode import Value
+from .endpoint import Argument, Endpoint
 from .osc import Impulse, OscMessage
-from .protocol import Argument, Endpoint
 
 _NUMBERS = frozenset("ifdhTF")
 _WANTS = {"s": "a string", "si": "a name or a number"}
@@ -64,6 +64,9 @@ def signature(endpoint: Endpoint) -> str:
 def _convert_one(argument: Argument, tag: str, value: object) -> Value:
     name = argument.name
     if isinstance(value, str) and tag in "sS" and argument.tag in ("s", "si"):
+        if argument.values and value not in argument.values:
+            shown = value if len(value) <= 40 else value[:37] + "..."
+            raise GhostnoteError(f"{name}: {shown!r} is none of {', '.join(argument.values)}")
         return value
     if argument.tag == "s" or tag not in _NUMBERS or not isinstance(value, int | float):
         wants = _WANTS.get(argument.tag, "a number")

@@ -1,4 +1,4 @@
-"""Clients that follow the changes of parameters: leases, ids, rates.
+"""Clients that follow the changes of parameters, the meters or the beat: leases, ids, rates.
 
 Threads: one at a time; the dispatcher calls everything here with its lock held. Time comes in
 from outside, in seconds of any clock that never goes back.
@@ -18,6 +18,9 @@ from .peer import Peer
 LEASE_SECONDS: Final = 60.0
 MAX_CLIENTS: Final = 32
 MAX_HZ: Final = 100.0
+MAX_METER_HZ: Final = 30.0
+MAX_BEATS: Final = 24
+"""Updates of the beat in a beat, as many as MIDI's clock has."""
 
 
 @dataclass(slots=True)
@@ -102,3 +105,58 @@ class Clients:
     def _expire(self, now: float) -> None:
         for name in [name for name, c in self._clients.items() if now >= c.expires]:
             del self._clients[name]
+
+
+@dataclass(slots=True)
+class _Listener:
+    peer: Peer
+    expires: float
+    rate: float
+    place: float = -1.0  # where it was last told
+
+
+class Leases:
+    """The clients that follow something that is told again and again, each at its own rate.
+
+    What is due is counted in `place`, which may be seconds or beats: a client is due once in
+    every 1 / rate of it.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, _Listener] = {}
+
+    def follow(self, peer: Peer, rate: float, now: float) -> None:
+        """Give or renew the lease of `peer`.
+
+        Raises
+        ------
+        GhostnoteError
+            If MAX_CLIENTS have leases.
+        """
+        self._expire(now)
+        if peer.name not in self._listeners and len(self._listeners) >= MAX_CLIENTS:
+            raise GhostnoteError(f"{MAX_CLIENTS} clients follow already; one must leave first")
+        before = self._listeners.get(peer.name)
+        place = before.place if before and before.rate == rate else -1.0
+        self._listeners[peer.name] = _Listener(peer, now + LEASE_SECONDS, rate, place)
+
+    def leave(self, peer: Peer) -> None:
+        """End the lease of `peer`, if it has one."""
+        self._listeners.pop(peer.name, None)
+
+    def due(self, place: float, now: float) -> list[Peer]:
+        """Return those who are to be told at `place`; each is named once per span of its rate."""
+        if not self._listeners:
+            return []
+        self._expire(now)
+        found = []
+        for listener in self._listeners.values():
+            span = float(int(place * listener.rate))
+            if span != listener.place:
+                listener.place = span
+                found.append(listener.peer)
+        return found
+
+    def _expire(self, now: float) -> None:
+        for name in [name for name, one in self._listeners.items() if now >= one.expires]:
+            del self._listeners[name]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from ghostnote.kernels.errors import GhostnoteError
@@ -19,7 +20,10 @@ from .arguments import convert
 from .commands import FRAME_NOW, Command
 from .control import Control
 from .encode import Value, encode
-from .handlers import SPECIAL, Call, handle
+from .endpoint import Endpoint
+from .handlers import SPECIAL
+from .handlers_voice import defaults
+from .handling import Call, apply, handle
 from .osc import (
     IMMEDIATELY,
     OscMessage,
@@ -30,7 +34,9 @@ from .osc import (
     unix_from_ntp,
 )
 from .peer import Peer, Silence
-from .protocol import MAX_AHEAD_SECONDS, TABLE, Access, Endpoint
+from .presets import Presets
+from .protocol import MAX_AHEAD_SECONDS, TABLE
+from .pulse import Pulse
 from .session import Effect, Session
 
 LATE_PER_SECOND: Final = 20
@@ -50,6 +56,10 @@ class Dispatcher:
         The protocol.
     clock : callable
         Seconds that never go back, for leases, rates and logging.
+    own_defaults : mapping
+        Defaults of this server, by the address in the table, where they are not the table's.
+    presets : Path
+        The folder of the presets.
 
     Raises
     ------
@@ -62,26 +72,25 @@ class Dispatcher:
         control: Control,
         table: Iterable[Endpoint] = TABLE,
         clock: Callable[[], float] = time.monotonic,
+        own_defaults: Mapping[str, Value] | None = None,
+        presets: Path = Path("presets"),
     ) -> None:
         table = tuple(table)
         for endpoint in table:
             if endpoint.op is None and endpoint.address not in SPECIAL:
                 raise ValueError(f"no handler for {endpoint.address}")
-        self.session = Session(control, table, clock)
+        self.session = Session(control, table, SPECIAL, clock, own_defaults or {}, Presets(presets))
+        self._pulse = Pulse(self.session)
         self._told_malformed = -1.0
         self._untold_malformed = 0
         self._late_second = -1
         self._late_told = 0
 
     def start(self) -> None:
-        """Set every parameter, in the engine too, to the default that the table gives."""
+        """Set every parameter, in the engine too, to its default."""
         with self.session.lock:
-            for route in self.session.routes.all():
-                arguments = route.endpoint.arguments
-                if route.endpoint.access is Access.SET and arguments[0].default is not None:
-                    has_kits = route.voice < 0 or self.session.kits[route.voice]
-                    if arguments[0].tag != "si" or has_kits:
-                        self.send(route.name, arguments[0].default)
+            for voice in (-1, *sorted(self.session.voices)):
+                apply(self.session, defaults(self.session, voice), Silence())
 
     def stop(self) -> None:
         """Finish the slow work that was asked for and end its thread."""
@@ -92,9 +101,9 @@ class Dispatcher:
         self.receive(encode(address, *values), Silence())
 
     def tick(self) -> None:
-        """Do what time brings: effects that are due, changed states, updates to clients."""
+        """Do what time brings: effects that are due, changed states, meters, updates to clients."""
         with self.session.lock:
-            self.session.tick()
+            self._pulse.tick()
 
     def receive(self, data: bytes | memoryview, peer: Peer) -> None:
         """Do what the packet `data` from `peer` says. Never raises."""
@@ -115,7 +124,17 @@ class Dispatcher:
     def gone(self, peer: Peer) -> None:
         """Forget `peer`, whose connection has ended."""
         with self.session.lock:
-            self.session.clients.leave(peer)
+            self.session.forget(peer)
+
+    def note(self, address: str, *values: Value) -> None:
+        """Note a parameter's value that the server itself has changed. Any thread."""
+        with self.session.lock:
+            self.session.set(address, values, None)
+
+    def tell(self, address: str, *values: Value) -> None:
+        """Tell all followers of something that has happened in the server."""
+        with self.session.lock:
+            self.session.tell(address, values, None)
 
     def malformed(self, peer: Peer, reason: object) -> None:
         """Count something from `peer` that is no packet at all; tell it once a second at most."""
@@ -142,7 +161,9 @@ class Dispatcher:
         effects: list[tuple[str, Effect]] = []
         for message in messages:
             session.guarded(
-                peer, message.address, partial(self._resolve, message, peer, commands, effects)
+                peer,
+                message.address,
+                partial(self._resolve, message, peer, when, commands, effects),
             )
         if when is not None and not session.room_later(len(effects)):
             self._refuse(messages, peer, "too much is scheduled; send /ghost/clearSched or wait")
@@ -162,18 +183,19 @@ class Dispatcher:
         self,
         message: OscMessage,
         peer: Peer,
+        when: float | None,
         commands: list[Command],
         effects: list[tuple[str, Effect]],
     ) -> None:
         """Add to `commands` and `effects` what `message` means at every address it matches."""
         routes = self.session.routes.find(message.address)
         if not routes:
-            raise GhostnoteError("unknown address")
+            raise GhostnoteError(self._unknown(message.address))
         refusals = []
         for route in routes:
             try:
                 values = convert(route.endpoint, message)
-                call = Call(route, values, peer, message.address)
+                call = Call(route, values, peer, message.address, when)
                 handle(self.session, call)
             except GhostnoteError as error:
                 refusals.append(f"{route.name}: {error}" if len(routes) > 1 else str(error))
@@ -183,6 +205,15 @@ class Dispatcher:
         if refusals:
             more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
             raise GhostnoteError(refusals[0] + more)
+
+    def _unknown(self, address: str) -> str:
+        """Return what to say of an address that is not there."""
+        _, root, kind, number, *_ = (*address.split("/", 4), "", "", "")
+        of_a_voice = root == "ghost" and kind in ("voice", "pattern")
+        numbered = number.isascii() and number.isdigit() and len(number) < 10
+        if of_a_voice and numbered and int(number) - 1 not in self.session.voices:
+            return self.session.unknown_voice(int(number))
+        return "unknown address"
 
     def _refuse(self, messages: list[OscMessage], peer: Peer, reason: str) -> None:
         self.session.dropped += len(messages)
@@ -196,7 +227,7 @@ class Dispatcher:
         second = int(session.clock())
         if second != self._late_second:
             self._late_second, self._late_told = second, 0
-        if self._late_told < LATE_PER_SECOND:
+        if self._late_told < LATE_PER_SECOND and session.wants_errors(peer):
             self._late_told += 1
             session.reply(peer, "/ghost/late", address, seconds)
 

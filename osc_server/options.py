@@ -10,6 +10,8 @@ from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import DEFAULT_PRECISION
 
 from .sink import SinkOptions
+from .table_time import SYNC_SOURCES
+from .table_voice import MAX_PAIRS
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,24 @@ class ServerOptions:
         A WAV file that takes the master from the first frame on.
     log : Path or None
         A session log, for `ghostnote replay`.
-    models, recordings : Path
-        Folders that clients may load models from and record into.
+    models, recordings, presets, primes : Path
+        Folders that clients may load models from, record into, keep presets in and prime from.
     demo : bool
         Plays a built-in pattern at once.
     precision : str
         In which the weights of all models are held, one of `PRECISIONS`.
+    outputs : int
+        Pairs of output channels, 1 to 32.
+    state : Path or None
+        The file in which the server's state is kept; None: it is not kept.
+    resume : bool
+        Begins as `state` tells.
+    sync : str
+        Who says where the beat is, one of `SYNC_SOURCES`.
+    midi : str or None
+        Part of the name of a MIDI input, for notes and clock.
+    http : bool
+        Serves OSCQuery, the panel and WebSocket at the TCP port of the same number.
     """
 
     model: str | None = None
@@ -53,8 +67,16 @@ class ServerOptions:
     log: Path | None = None
     models: Path = Path("models")
     recordings: Path = Path("recordings")
+    presets: Path = Path("presets")
+    primes: Path = Path("primes")
     demo: bool = False
     precision: str = DEFAULT_PRECISION
+    outputs: int = 1
+    state: Path | None = None
+    resume: bool = False
+    sync: str = "internal"
+    midi: str | None = None
+    http: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.ring <= 65536:
@@ -65,6 +87,16 @@ class ServerOptions:
             raise GhostnoteError(f"--seconds {self.seconds}: must be above 0")
         if self.sink.kind == "file" and self.seconds is None:
             raise GhostnoteError("--sink file: say how long with --seconds; a file has no clock")
+        if not 1 <= self.outputs <= MAX_PAIRS:
+            raise GhostnoteError(f"--outputs {self.outputs}: must be 1 to {MAX_PAIRS} pairs")
+        if self.resume and self.state is None:
+            raise GhostnoteError("--resume with --port 0: say from which file with --state")
+        if self.sync not in SYNC_SOURCES:
+            raise GhostnoteError(f"--sync {self.sync}: must be one of {', '.join(SYNC_SOURCES)}")
+        if self.sync == "midi" and not self.midi:
+            raise GhostnoteError("--sync midi: say with --midi which input has the clock")
+        if self.midi is not None and not self.midi.strip():
+            raise GhostnoteError("--midi: must be part of the name of a MIDI input")
         try:
             ipaddress.IPv4Address(self.bind)
         except ValueError:

@@ -9,17 +9,20 @@ import math
 
 from .arguments import signature
 from .encode import Value
-from .protocol import BUTTON, GROUPS, MAX_AHEAD_SECONDS, REPLIES, SILENT_DB, Argument, Endpoint
+from .endpoint import Argument, Endpoint
+from .protocol import GROUPS, MAX_AHEAD_SECONDS, REPLIES
+from .table_parts import BUTTON, SILENT_DB
 
 _HEAD = f"""# OSC reference
 
-Made from the table in `osc_server/protocol.py` by
+Made from the tables in `osc_server/table_*.py` by
 `python -m ghostnote.osc_server.protocol > docs/osc.md`. Do not edit.
 
 - Send UDP to port 9770 of this machine. Answers come back to the port that you sent from.
 - `V` is a voice, counted from 1, or a pattern: `/ghost/voice/*/gain`,
   `/ghost/voice/{{1,3}}/trig/kick`. `ROLE` is a drum role such as `kick`. `KIT` is a kit's name or
-  its number, counted from 0. Patterns (`? * [a-z] [!x] {{a,b}}`) work in every part of an address.
+  its number, counted from 0. `STEP` is a step of a pattern, counted from 1. Address patterns
+  (`? * [a-z] [!x] {{a,b}}`) work in every part of an address.
 - Numbers of type i, h, f, d, T and F are taken for each other. A bool is a number above 0.5.
 - A trigger with no argument happens; with the single argument 0 (a button released) it does not.
 - A message that cannot be taken is answered with `/fail address reason`, and changes nothing. One
@@ -42,8 +45,12 @@ def page() -> str:
 
 
 def example(endpoint: Endpoint) -> str:
-    """Return an address that `endpoint` answers to: voice 1, role kick, kit 0."""
-    return endpoint.address.replace("{V}", "1").replace("{ROLE}", "kick").replace("{KIT}", "0")
+    """Return an address that `endpoint` answers to: voice 1, role kick, kit 0, step 5."""
+    fields = {"{V}": "1", "{ROLE}": "kick", "{KIT}": "0", "{STEP}": "5"}
+    address = endpoint.address
+    for field, example_of_it in fields.items():
+        address = address.replace(field, example_of_it)
+    return address
 
 
 def _entry(endpoint: Endpoint) -> str:
@@ -62,6 +69,8 @@ def _entry(endpoint: Endpoint) -> str:
 
 def _limits(argument: Argument) -> str:
     parts = [argument.meaning]
+    if argument.values:
+        parts.append(f"one of {', '.join(argument.values)}")
     unit = f" {argument.unit}" if argument.unit else ""
     if math.isfinite(argument.high):
         low = str(argument.low) if math.isfinite(argument.low) else f"below {SILENT_DB:g}"

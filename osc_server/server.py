@@ -2,7 +2,7 @@
 
 Threads: `Server` belongs to the main thread, which sleeps and does the housekeeping. Sound is made
 by the engine's thread and taken by the sink's native callback; OSC comes in on the UDP thread;
-slow work is done on the dispatcher's worker thread. `EngineControl` is what the OSC side sees.
+slow work is done on the dispatcher's worker thread. What the OSC side sees is `EngineControl`.
 """
 
 from __future__ import annotations
@@ -12,42 +12,34 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version as installed_version
-from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from ghostnote.inference.model_file import (
-    DEFAULT,
-    ModelFile,
-    bundled_models,
-    find_model,
-    load_model,
-)
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.packing import pack
-from ghostnote.kernels.spec import ROLES
 
 from .audio import choose_sink
 from .clock import AudioClock, OfflineClock
-from .commands import Command
-from .control import ModelInfo, Recording, StatusReply, VersionReply
 from .dispatch import Dispatcher
 from .engine import Engine, EngineOptions
-from .music import Source
+from .engine_control import EngineControl, own_playing
+from .midi_in import MidiInput, MidiTriggers
 from .native import fine_sleep
 from .options import ServerOptions
 from .paths import PathError
-from .recorder import Recorder, RecordingError
-from .recorder import Recording as Recorded
-from .session_log import LogHeader, LogLoad, SessionLog
+from .recorder import MASTER, Recorder, Recording, RecordingError, Recordings
+from .session_log import LogHeader, SessionLog
 from .sink import AudioSink, SinkError
 from .sink_null import NullSink
+from .state import StateFile, resume
+from .sync import Source, Sync
+from .sync_engine import EngineTransport
+from .sync_jack import JackTransport
+from .sync_link import LinkSource
+from .sync_midi import MidiSource
 from .udp import UdpServer
 
-PROTOCOL = 1
 TICK_SECONDS = 0.01
 STARVED_SECONDS = 1.0
 
@@ -60,124 +52,6 @@ class _Load:
 
     average: float = 0.0
     peak: float = 0.0
-
-
-class EngineControl:
-    """The engine and its surroundings as the dispatcher sees them (`control.Control`)."""
-
-    roles = ROLES
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.voices = server.options.voices
-        self._failed: Callable[[str], None] | None = None
-
-    def kits(self, voice: int) -> tuple[str, ...]:
-        """Return the kit names of a voice's model."""
-        return self._server.playing[voice].spec.kits
-
-    def submit(self, commands: Sequence[Command], frame: int) -> bool:
-        """Hand commands to the engine."""
-        return self._server.engine.submit(commands, frame)
-
-    def frame_at(self, unix_seconds: float) -> int:
-        """Return the engine frame that leaves the sink at a time."""
-        self._server.clock.follow(self._server.engine.ring)
-        return self._server.clock.frame_at(unix_seconds)
-
-    def earliest(self) -> float:
-        """Return the earliest time that a command given now can still meet."""
-        self._server.clock.follow(self._server.engine.ring)
-        return self._server.clock.unix_at(self._server.engine.frame)
-
-    def status(self) -> StatusReply:
-        """Return the figures of /ghost/status.reply."""
-        server = self._server
-        engine = server.engine
-        return StatusReply(
-            voices=self.voices,
-            active=engine.active,
-            cpu_avg=server.load.average,
-            cpu_peak=server.load.peak,
-            xruns=engine.ring.underruns + server.sink.xruns(),
-            late=engine.late,
-            dropped=engine.dropped,
-            sr_nominal=float(server.sink.samplerate),
-            sr_actual=server.clock.sr_actual,
-            latency_ms=server.latency_seconds * 1e3,
-            fill=engine.ring.fill / engine.target,
-        )
-
-    def version(self) -> VersionReply:
-        """Return what this server is."""
-        major, minor, patch = (int(n) for n in installed_version("ghostnote").split(".")[:3])
-        return VersionReply("ghostnote", major, minor, patch, PROTOCOL, "")
-
-    def voice_state(self, voice: int) -> str:
-        """Return idle, playing or starved."""
-        if self._server.engine.voice_idle(voice):
-            return "idle"
-        return "starved" if self._server.starving else "playing"
-
-    def models(self) -> tuple[str, ...]:
-        """Return the bundled models and those in the models folder."""
-        root = self._server.options.models
-        own = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.onnx"))
-        return (*bundled_models(), *own)
-
-    def model_info(self, name: str) -> ModelInfo:
-        """Return what a model is."""
-        return _info(self._find(name))
-
-    def load_model(self, name: str, voice: int | None) -> ModelInfo:
-        """Let one voice or all cross over to a model."""
-        server = self._server
-        model = self._find(name)
-        packed = pack(model.spec, model.weights, server.options.precision)
-        for number in range(self.voices) if voice is None else (voice,):
-
-            def note(slot: int, number: int = number) -> None:
-                if server.session_log:
-                    server.session_log.load(LogLoad(slot, number, name, model.sha256))
-
-            server.engine.load(packed, number, note=note)
-            server.playing[number] = model
-        return _info(model)
-
-    def _find(self, name: str) -> ModelFile:
-        if not name:
-            raise GhostnoteError("model: the name is empty; /ghost/model/list tells the names")
-        return load_model(find_model(name, [self._server.options.models]))
-
-    def start_recording(self, path: str, failed: Callable[[str], None]) -> str:
-        """Begin to record the master below the recordings' folder."""
-        before, self._failed = self._failed, failed
-        try:
-            return str(self._server.recorder.start(path))
-        except (RecordingError, PathError) as error:
-            self._failed = before  # of the recording that goes on
-            raise GhostnoteError(str(error)) from None
-
-    def stop_recording(self) -> Recording:
-        """Close the recording."""
-        try:
-            self._server.recorder.stop()
-        except RecordingError as error:
-            raise GhostnoteError(str(error)) from None
-        done = self._server.recorder.wait()
-        assert done is not None
-        return Recording(str(done.path), done.frames)
-
-    def recording_ended(self, done: Recorded) -> None:
-        """Pass on why a recording ended early; called by the recorder's thread."""
-        if done.error:
-            log.warning("%s", done.error)
-            if self._failed:
-                self._failed(done.error)
-
-    def quit(self) -> None:
-        """Ask the server to end."""
-        self._server.quitting = True
 
 
 class Server:
@@ -195,39 +69,75 @@ class Server:
         self._log_trouble = ""
         self._busy_at = (time.monotonic(), 0)
         self._own_recorder: Recorder | None = None
+        self._state_file: StateFile | None = None
         self.session_log: SessionLog | None = None
 
-        self.model = load_model(find_model(options.model))
-        packed = pack(self.model.spec, self.model.weights, options.precision)
-        self.playing = [self.model] * options.voices
+        own = own_playing(options.model, options.precision)
+        self.model = own.file
         self.sink, self.sink_reason = _open_sink(options)
         with contextlib.ExitStack() as opened:
             opened.callback(self.sink.close)
-            self.engine = Engine(packed, self._engine_options())
-            self.engine.warm_up()
+            self.engine = Engine(own.packed, self._engine_options())
             self.clock = self._make_clock()
-            self.control = EngineControl(self)
-            self.recorder = self._make_recorder(options.recordings)
-            self.dispatcher = Dispatcher(self.control)
+            self.control = EngineControl(self, own)
+            control = self.control
+            self.recordings = Recordings(control.source, options.recordings, control.music)
+            self.sync = self._make_sync()
+            self.dispatcher = Dispatcher(
+                control,
+                own_defaults={
+                    "/ghost/voice/{V}/seed": options.seed,
+                    "/ghost/sync/source": options.sync,
+                },
+                presets=options.presets,
+            )
             opened.callback(self.dispatcher.stop)
             self.udp = UdpServer(self.dispatcher.receive, options.bind, options.port)
             opened.callback(self.udp.stop)
+            self._midi = self._open_midi()
+            if self._midi:
+                opened.callback(self._midi.close)
             if options.log:
                 header = LogHeader(
-                    options.model or DEFAULT,
+                    own.name,
                     self.model.sha256,
                     self.sink.samplerate,
                     options.voices,
                     options.seed,
                     options.precision,
+                    self.engine.options.places,
+                    options.outputs,
                 )
                 self.session_log = SessionLog(options.log, header)
             opened.pop_all()
 
-    def _make_recorder(self, root: Path) -> Recorder:
-        ended = self.control.recording_ended
-        source = Source(self.engine.tap, self.sink.samplerate, int)
-        return Recorder(source, root, on_done=ended)
+    def _make_sync(self) -> Sync:
+        engine = self.engine
+        transport = EngineTransport(
+            engine,
+            self.clock,
+            self.sink.burst_frames / self.sink.samplerate,
+            lambda: self.sink.latency_seconds,
+        )
+        sources: dict[str, Callable[[], Source]] = {
+            "jack": JackTransport,
+            "midi": lambda: MidiSource(self._midi_input),
+            "link": lambda: LinkSource(lambda: engine.tempo, lambda: engine.signature),
+        }
+        return Sync(transport, sources, lambda bar: self.dispatcher.note("/ghost/signature", bar))
+
+    def _open_midi(self) -> MidiInput | None:
+        if self.options.midi is None:
+            return None
+        midi = MidiInput(self.options.midi)
+        session = self.dispatcher.session
+        midi.listeners.append(MidiTriggers(self.control.submit, lambda: sorted(session.voices)))
+        return midi
+
+    def _midi_input(self) -> MidiInput:
+        if self._midi is None:
+            raise GhostnoteError("sync source midi: start the server with --midi PORT")
+        return self._midi
 
     def _engine_options(self) -> EngineOptions:
         options, spec = self.options, self.model.spec
@@ -239,7 +149,9 @@ class Server:
             log.warning("--ring %d is too small for this sink: %d is used", options.ring, least)
         # Half a block more than the least lets a machine that is busy elsewhere come back in time.
         ring = max(options.ring, least) if options.ring else least + self.sink.burst_frames // 2
-        return EngineOptions(self.sink.samplerate, options.voices, options.seed, ring)
+        return EngineOptions(
+            self.sink.samplerate, options.voices, options.seed, ring, outputs=options.outputs
+        )
 
     def _make_clock(self) -> AudioClock | OfflineClock:
         rate = self.model.spec.samplerate
@@ -261,18 +173,29 @@ class Server:
         """Begin to sound and to listen."""
         if self.options.record:
             path = self.options.record
-            self._own_recorder = self._make_recorder(path.parent)
+            master, music = self.control.source(MASTER), self.control.music
+            self._own_recorder = Recorder(
+                master, path.parent, music=music, on_done=_tell_of_recording
+            )
             try:
                 self._own_recorder.start(path.name, first_frame=0)
             except (RecordingError, PathError) as error:
                 raise GhostnoteError(f"--record {path}: {error}") from None
+        self.sync.select(self.options.sync)
         self.dispatcher.start()
-        # The table's default seed must not undo the one that the server was started with.
-        self.dispatcher.send("/ghost/voice/*/seed", self.options.seed)
-        if self.options.demo:
+        session, options = self.dispatcher.session, self.options
+        if options.resume and options.state and not self.sink.realtime:
+            resume(session, options.state)
+        if options.demo:
             self._play_demo()
         self.engine.start(urgent=self.sink.realtime)
         self.sink.start(self.engine.ring)
+        if options.resume and options.state and self.sink.realtime:
+            resume(session, options.state)  # now the engine takes commands, however many
+        if options.state:
+            self._state_file = StateFile(session, options.state)
+        if self._midi:
+            self._midi.start()
         self.udp.start()
         # What lives now lives to the end: no collection needs to look at it again.
         gc.collect()
@@ -306,6 +229,8 @@ class Server:
         """Do the housekeeping of one moment; the main thread calls it a hundred times a second."""
         self.clock.follow(self.engine.ring)
         self.dispatcher.tick()
+        if self._state_file:
+            self._state_file.tick()
         records = self.engine.log.pop_all()
         if self.session_log:
             self.session_log.commands(records)
@@ -348,6 +273,7 @@ class Server:
             self.quitting = True
             return
         log.error("%s; playing on to the null sink", failure)
+        self.dispatcher.tell("/ghost/sink", f"{failure}; playing on to the null sink")
         self.sink.close()
         # With the blocks of the lost one, for which the ring was made.
         self.sink = NullSink(
@@ -363,7 +289,12 @@ class Server:
     def close(self) -> None:
         """End the sound, finish all files, give ports and device back."""
         self.udp.stop()
+        if self._midi:
+            self._midi.close()
+        self.sync.close()
         self.dispatcher.stop()
+        if self._state_file:
+            self._state_file.close()
         self.engine.stop()
         self.sink.close()
         self._end_recordings()
@@ -377,9 +308,9 @@ class Server:
             with contextlib.suppress(RecordingError):  # it has just ended by itself
                 own.stop(min(last, self.engine.tap.written))
                 own.wait()
-        for recorder in (own, self.recorder):
-            if recorder:
-                recorder.close()
+        if own:
+            own.close()
+        self.recordings.close()
 
     def __enter__(self) -> Self:
         return self
@@ -437,6 +368,7 @@ def _open_sink(options: ServerOptions) -> tuple[AudioSink, str]:
         raise GhostnoteError(str(error)) from None
 
 
-def _info(model: ModelFile) -> ModelInfo:
-    spec = model.spec
-    return ModelInfo(model.name, spec.samplerate, spec.receptive_field, spec.roles, spec.kits)
+def _tell_of_recording(done: Recording) -> None:
+    """Tell why the recording of --record ended early; called by its thread."""
+    if done.error:
+        log.warning("%s", done.error)

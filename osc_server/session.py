@@ -1,9 +1,9 @@
-"""What the OSC side remembers between messages: values, clients, what is due later.
+"""What the OSC side remembers between messages: values, voices, clients, what is due later.
 
-Threads: every method needs `lock` held, except `reply`, `done`, `fail` and `in_background`, which
-any thread may call. The job given to `in_background` runs on the worker thread without the lock.
-Two times come in from outside: `clock()` in seconds for leases and rates, and
-`control.earliest()`, unix time, for timetags.
+Threads: every method needs `lock` held, except `reply`, `done`, `fail`, `guarded` and
+`in_background`, which any thread may call. The job given to `in_background` runs on the worker
+thread without the lock. Two times come in from outside: `clock()` in seconds for leases and rates,
+and `control.earliest()`, unix time, for timetags.
 """
 
 from __future__ import annotations
@@ -12,23 +12,30 @@ import heapq
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from ghostnote.inference.patterns import parse_steps
 from ghostnote.kernels.errors import GhostnoteError
 
-from .clients import Clients
+from .clients import Clients, Leases
 from .control import Control
 from .encode import Value, encode
+from .endpoint import Endpoint
 from .peer import Peer, Silence
-from .protocol import Endpoint
-from .routes import Routes
+from .routes import Route, Routes
 from .worker import MAX_WAITING, Worker
+
+if TYPE_CHECKING:
+    from .handling import Handler
+    from .presets import Presets
 
 MAX_LATER: Final = 16384
 """Effects that may wait for their timetag."""
 STATE_SECONDS: Final = 0.05
 """How long an answer about a voice's state waits for the state to change."""
+MAX_QUIET: Final = 256
+"""Clients that have asked not to be told of errors; of more the first is told again."""
 
 Effect: TypeAlias = Callable[[], None]
 Watcher: TypeAlias = Callable[[str, tuple[Value, ...], Peer | None], None]
@@ -42,42 +49,110 @@ log = logging.getLogger("ghostnote.osc.in")
 class Session:
     """The state of the OSC side, shared by the dispatcher and its handlers.
 
-    `values` holds the value of every parameter as of now, by address. `levels` holds, per voice,
-    the kit levels (before scaling to sum 1) that the newest message asked for, due or not: the
-    next change of one kit starts from them.
+    `values` holds the value of every parameter as of now, by address. `levels` and `patterns` hold
+    what the newest message asked for, due or not, since the next change of one kit or one step
+    starts from it: per voice the kit levels (before scaling to sum 1), and per voice and role the
+    steps' text and how many of them are played. `voices` are those that have addresses.
     """
 
     def __init__(
-        self, control: Control, table: Iterable[Endpoint], clock: Callable[[], float]
+        self,
+        control: Control,
+        table: Iterable[Endpoint],
+        handlers: Mapping[str, Handler],
+        clock: Callable[[], float],
+        defaults: Mapping[str, Value],
+        presets: Presets,
     ) -> None:
         self.control = control
+        self.presets = presets
+        self.handlers = handlers
         self.clock = clock
         self.lock = threading.RLock()
         self.clients = Clients()
+        self.meters = Leases()
+        self.beats = Leases()
         self.worker = Worker()
         self.values: dict[str, tuple[Value, ...]] = {}
+        self.voices: set[int] = set()
+        self.kits: dict[int, tuple[str, ...]] = {}
+        self.levels: dict[int, list[float]] = {}
+        self.patterns: dict[int, list[tuple[str, int]]] = {}
+        self.taps: list[float] = []
+        self.morphs: Effect | None = None  # the newest between presets
         self.late = 0
         self.dropped = 0
         self.dump_mode = 0
-        self._table = tuple(table)
+        self.table = tuple(table)
+        self.routes = Routes(self.table, control.roles)
+        self._defaults = defaults
         self._order = itertools.count()
         self._later: list[tuple[float, int, Effect]] = []
-        self._states = [""] * control.voices
         self._asked: list[tuple[float, int, Peer]] = []  # until when, voice, who
+        self._states: dict[int, str] = {}
+        self._quiet: dict[str, None] = {}
         self._watchers: list[Watcher] = []
         self._tree_watchers: list[TreeWatcher] = []
-        self._addresses: frozenset[str] = frozenset()
-        self.learn_kits()
+        for voice in range(control.max_voices):
+            if control.exists(voice):
+                self.add_voice(voice)
 
-    def learn_kits(self) -> None:
-        """Ask the engine for its kits, and make the addresses anew."""
-        control = self.control
-        self.kits = [control.kits(voice) for voice in range(control.voices)]
-        self.routes = Routes(self._table, control.roles, self.kits)
-        self.forget_plans()
-        before, self._addresses = self._addresses, frozenset(r.name for r in self.routes.all())
-        for watcher in self._tree_watchers:
-            watcher(self._addresses - before, before - self._addresses)
+    def default(self, endpoint: Endpoint) -> Value | None:
+        """Return what a parameter is at the start, None where it has no value then."""
+        own = self._defaults.get(endpoint.address)
+        return endpoint.arguments[0].default if own is None else own
+
+    def add_voice(self, voice: int) -> None:
+        """Make the addresses of a voice, without values yet."""
+        self.voices.add(voice)
+        self.patterns[voice] = [("", 0)] * len(self.control.roles)
+        self.learn_kits(voice)
+
+    def remove_voice(self, voice: int) -> None:
+        """Forget a voice: its addresses, its values, what was asked of it."""
+        self.voices.discard(voice)
+        for memory in (self.kits, self.levels, self.patterns, self._states):
+            memory.pop(voice, None)
+        gone = frozenset(self.routes.remove_voice(voice))
+        for address in gone:
+            self.values.pop(address, None)
+        self._asked = [entry for entry in self._asked if entry[1] != voice]
+        self._tell_tree(frozenset(), gone)
+
+    def learn_kits(self, voice: int) -> None:
+        """Ask the engine for a voice's kits, and make its addresses anew."""
+        before = {route.name for route in self.routes.of_voice(voice)}
+        self.kits[voice] = tuple(self.control.kits(voice))
+        now = frozenset(self.routes.add_voice(voice, self.kits[voice]))
+        gone = frozenset(before - now)
+        for address in gone:
+            self.values.pop(address, None)
+        self._plan_kits(voice)
+        self._tell_tree(now - before, gone)
+
+    def unknown_voice(self, number: int) -> str:
+        """Return what to say of a voice, counted from 1, that is not there."""
+        there = ", ".join(str(voice + 1) for voice in sorted(self.voices))
+        return f"unknown voice {number}; there are {there or 'none'}"
+
+    def forget_plans(self) -> None:
+        """Let levels and patterns be what they are now, not what scheduled messages asked for."""
+        for voice in self.voices:
+            self._plan_kits(voice)
+            self.patterns[voice] = [self._pattern(voice, role) for role in self.control.roles]
+
+    def set(self, address: str, values: Sequence[Value], originator: Peer | None) -> None:
+        """Note a parameter's value; if it changed, tell all clients but `originator`."""
+        values = tuple(values)
+        if self.values.get(address) != values:
+            self.values[address] = values
+            self.tell(address, values, originator)
+
+    def tell(self, address: str, values: Sequence[Value], originator: Peer | None) -> None:
+        """Tell all clients but `originator`, and all watchers, of something that has happened."""
+        self.clients.push(address, values, originator)
+        for watcher in self._watchers:
+            watcher(address, tuple(values), originator)
 
     def watch(self, watcher: Watcher) -> None:
         """Have every change of a value or state told to `watcher`.
@@ -93,25 +168,22 @@ class Session:
         """
         self._tree_watchers.append(watcher)
 
-    def forget_plans(self) -> None:
-        """Let the kit levels be what they are now, not what scheduled messages asked for."""
-        self.levels = [
-            [self._level(f"/ghost/voice/{voice + 1}/weights/{kit}") for kit in range(len(names))]
-            for voice, names in enumerate(self.kits)
-        ]
+    def value(self, route: Route) -> tuple[Value, ...] | None:
+        """Return what an address reads as now; None where it has no value."""
+        match route.endpoint.address:
+            case "/ghost/voice/{V}/state":
+                return (self.control.voice_state(route.voice),)
+            case "/ghost/voice/{V}/model":
+                return (self.control.voice_model(route.voice),)
+            case "/ghost/rolling":
+                return (self.control.transport().rolling,)
+            case "/ghost/beat":
+                return (self.control.transport().beat,)
+        return self.values.get(route.name)
 
-    def set(self, address: str, values: Sequence[Value], originator: Peer) -> None:
-        """Note a parameter's value; if it changed, tell all clients but `originator`."""
-        values = tuple(values)
-        if self.values.get(address) != values:
-            self.values[address] = values
-            self.tell(address, values, originator)
-
-    def tell(self, address: str, values: Sequence[Value], originator: Peer | None) -> None:
-        """Tell all clients but `originator`, and all watchers, what is now at `address`."""
-        self.clients.push(address, values, originator)
-        for watcher in self._watchers:
-            watcher(address, tuple(values), originator)
+    def source(self) -> str:
+        """Return who says where the beat is."""
+        return str(self.values.get("/ghost/sync/source", ("internal",))[0])
 
     def room_later(self, effects: int) -> bool:
         """Tell whether so many more effects may wait."""
@@ -137,24 +209,42 @@ class Session:
         """Tell `peer` the voice's state once it has changed, or after STATE_SECONDS."""
         self._asked.append((self.clock() + STATE_SECONDS, voice, peer))
 
-    def tick(self) -> None:
-        """Do what time brings: due effects, changed states, updates to clients."""
-        self.run_due()
-        now = self.clock()
+    def tell_states(self, now: float) -> None:
+        """Tell of the states that have changed, and answer those who wait for one."""
         asked, self._asked = self._asked, []
-        for voice, before in enumerate(self._states):
+        for voice in self.voices:
             state = self.control.voice_state(voice)
             address = f"/ghost/voice/{voice + 1}/state"
-            if state != before:
+            changed = state != self._states.get(voice, "")
+            if changed:
                 self._states[voice] = state
                 self.tell(address, (state,), None)
             for entry in asked:
                 until, of, peer = entry
-                if of == voice and (state != before or now >= until):
+                if of == voice and (changed or now >= until):
                     self.reply(peer, address, state)
                 elif of == voice:
                     self._asked.append(entry)
-        self.clients.update(now)
+
+    def tell_errors(self, peer: Peer, on: bool) -> None:
+        """Let `peer` be told of refusals and late bundles, or not."""
+        self._quiet.pop(peer.name, None)
+        if not on:
+            if len(self._quiet) >= MAX_QUIET:
+                del self._quiet[next(iter(self._quiet))]
+            self._quiet[peer.name] = None
+
+    def wants_errors(self, peer: Peer) -> bool:
+        """Tell whether `peer` is to be told of refusals and late bundles. Any thread."""
+        return peer.name not in self._quiet
+
+    def forget(self, peer: Peer) -> None:
+        """Forget a client that has gone."""
+        self.clients.leave(peer)
+        self.meters.leave(peer)
+        self.beats.leave(peer)
+        self._quiet.pop(peer.name, None)
+        self._asked = [entry for entry in self._asked if entry[2].name != peer.name]
 
     def reply(self, peer: Peer, address: str, *values: Value, tags: str = "") -> None:
         """Send one message to `peer`."""
@@ -165,10 +255,11 @@ class Session:
         self.reply(peer, "/done", command, *values)
 
     def fail(self, peer: Peer, command: str, reason: object) -> None:
-        """Tell `peer` why `command` was refused."""
+        """Tell `peer` why `command` was refused, unless it wants to hear nothing of that."""
         if isinstance(peer, Silence):
             log.warning("%s: %s", command, reason)
-        self.reply(peer, "/fail", command, str(reason))
+        if self.wants_errors(peer):
+            self.reply(peer, "/fail", command, str(reason))
 
     def guarded(self, peer: Peer, command: str, action: Effect) -> None:
         """Run `action`; what it raises becomes a /fail, and a log entry if it is our defect."""
@@ -185,5 +276,19 @@ class Session:
         if not self.worker.submit(lambda: self.guarded(peer, command, job)):
             raise GhostnoteError(f"{MAX_WAITING} slow commands wait already; try again later")
 
-    def _level(self, address: str) -> float:
-        return float(self.values.get(address, (0.0,))[0])
+    def _tell_tree(self, added: frozenset[str], removed: frozenset[str]) -> None:
+        for watcher in self._tree_watchers:
+            watcher(added, removed)
+
+    def _plan_kits(self, voice: int) -> None:
+        prefix = f"/ghost/voice/{voice + 1}/weights"
+        self.levels[voice] = [
+            float(self.values.get(f"{prefix}/{kit}", (0.0,))[0])
+            for kit in range(len(self.kits[voice]))
+        ]
+
+    def _pattern(self, voice: int, role: str) -> tuple[str, int]:
+        address = f"/ghost/pattern/{voice + 1}/{role}"
+        text = str(self.values.get(address, ("",))[0])
+        (length,) = self.values.get(f"{address}/length", (len(parse_steps(text)),))
+        return text, int(length)

@@ -6,8 +6,17 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.osc_server.commands import Command
-from ghostnote.osc_server.control import ModelInfo, Recording, StatusReply, VersionReply
+from ghostnote.osc_server.commands import FRAME_NOW, Command, Op
+from ghostnote.osc_server.control import (
+    Ended,
+    Meters,
+    ModelInfo,
+    Progress,
+    Recording,
+    StatusReply,
+    Transport,
+    VersionReply,
+)
 from ghostnote.osc_server.dispatch import Dispatcher
 from ghostnote.osc_server.encode import Value, encode
 from ghostnote.osc_server.osc import OscMessage, by_time, parse_packet
@@ -23,18 +32,42 @@ class RecordingControl:
     Its time is `now`, unix seconds, and moves only when a test moves it.
     """
 
+    max_voices = 4
+    outputs = 2
+
     def __init__(self, voices: int = 2) -> None:
-        self.voices = voices
+        self.there = set(range(voices))
+        self.leaving: set[int] = set()  # freed, and not yet silent
         self.roles: tuple[str, ...] = ROLES
         self.now = 1_800_000_000.0
         self.full = False
         self.batches: list[tuple[int, list[Command]]] = []
-        self.states = ["idle"] * voices
-        self.kit_names: list[tuple[str, ...]] = [KITS] * voices
+        self.states = ["idle"] * self.max_voices
+        self.kit_names: list[tuple[str, ...]] = [KITS] * self.max_voices
+        self.model_names = ["default"] * self.max_voices
         self.loading = threading.Event()
         self.loading.set()
         self.recording_failed: Callable[[str], None] | None = None
+        self.recorded: list[tuple[object, ...]] = []
+        self.voices_recorded: set[int] = set()
+        self.primed: list[tuple[int, str, tuple[float, ...]]] = []
+        self.followed: list[str] = []
+        self.beats: list[tuple[float, float | None]] = []
+        self.offset = 0.0
+        self.rolling, self.beat, self.tempo = False, 0.0, 120.0
+        self.error_ms: float | None = None
+        self.levels = [(0.5, 0.25)] * self.max_voices
+        self.reprime_counts = [(0, "")] * self.max_voices
+        self.rendering: tuple[str, Progress, Ended] | None = None
+        self.cancelled: list[int] = []
         self.has_quit = False
+
+    @property
+    def voices(self) -> int:
+        return len(self.there)
+
+    def exists(self, voice: int) -> bool:
+        return voice in self.there or voice in self.leaving
 
     @property
     def commands(self) -> list[Command]:
@@ -46,6 +79,10 @@ class RecordingControl:
     def submit(self, commands: Sequence[Command], frame: int) -> bool:
         if not self.full:
             self.batches.append((frame, list(commands)))
+            for command in commands:
+                if command.op is Op.VOICE_FREE:
+                    self.there.remove(command.voice)
+                    self.leaving.add(command.voice)
         return not self.full
 
     def frame_at(self, unix_seconds: float) -> int:
@@ -69,22 +106,85 @@ class RecordingControl:
     def model_info(self, name: str) -> ModelInfo:
         if name not in self.models():
             raise GhostnoteError(f"no model {name!r}")
-        return ModelInfo(name, RATE, 2047, ROLES, KITS)
+        return ModelInfo(name, RATE, 2047, ROLES, ("tape", "new") if name == "other" else KITS)
 
-    def load_model(self, name: str, voice: int | None) -> ModelInfo:
+    def load_model(self, name: str, voices: Sequence[int]) -> ModelInfo:
         assert self.loading.wait(10)
         info = self.model_info(name)
-        kits = ("tape", "new") if name == "other" else KITS
-        for one in range(self.voices) if voice is None else (voice,):
-            self.kit_names[one] = kits
-        return ModelInfo(name, RATE, info.receptive, ROLES, kits)
+        for voice in voices:
+            self.kit_names[voice], self.model_names[voice] = info.kits, name
+        return info
 
-    def start_recording(self, path: str, failed: Callable[[str], None]) -> str:
+    def new_voice(self, model: str, voice: int) -> None:
+        assert not self.exists(voice)
+        info = self.model_info(model or "default")
+        self.kit_names[voice], self.model_names[voice] = info.kits, info.name
+        self.there.add(voice)
+        self.batches.append((FRAME_NOW, [Command(Op.VOICE_NEW, voice)]))
+
+    def voice_model(self, voice: int) -> str:
+        return self.model_names[voice]
+
+    def transport(self) -> Transport:
+        return Transport(self.rolling, self.beat, self.tempo, self.error_ms)
+
+    def meters(self) -> Meters:
+        return Meters(self.levels, (0.75, 0.5, 0.25, 0.125), 3)
+
+    def reprimes(self, voice: int) -> tuple[int, str]:
+        return self.reprime_counts[voice]
+
+    def follow(self, source: str) -> None:
+        if source == "link":
+            raise GhostnoteError("Ableton Link is not installed: pip install ghostnote[link]")
+        self.followed.append(source)
+
+    def following(self) -> str:
+        return self.followed[-1] if self.followed else "internal"
+
+    def follow_later(self, milliseconds: float) -> None:
+        self.offset = milliseconds
+
+    def owns_tempo(self) -> bool:
+        return self.followed[-1:] in (["jack"], ["midi"])
+
+    def owns_rolling(self) -> bool:
+        return self.owns_tempo()
+
+    def follow_beat(self, beat: float, unix_seconds: float | None) -> None:
+        self.beats.append((beat, unix_seconds))
+
+    def prime(self, voice: int, path: str, weights: Sequence[float]) -> None:
+        if ".." in path:
+            raise GhostnoteError("file name: '..' is not allowed")
+        self.primed.append((voice, path, tuple(weights)))
+
+    def start_recording(
+        self, path: str, voice: int | None, form: str, failed: Callable[[str], None]
+    ) -> str:
         self.recording_failed = failed
+        self.recorded.append((path, voice, form))
         return f"/recordings/{path}"
 
-    def stop_recording(self) -> Recording:
+    def is_recording(self, voice: int) -> bool:
+        return voice in self.voices_recorded
+
+    def stop_recording(self, voice: int | None) -> Recording:
+        self.recorded.append(("stop", voice))
         return Recording("/recordings/take1.wav", 3_000_000_000)
+
+    def grab(self, bars: float, path: str, voice: int | None, form: str) -> Recording:
+        self.recorded.append((bars, path, voice, form))
+        return Recording(f"/recordings/{path or 'grab-1'}.wav", 96000)
+
+    def render(self, request: str, progress: Progress, ended: Ended) -> int:
+        self.rendering = (request, progress, ended)
+        progress(7, 0.0)
+        ended(7, "/renders/manifest.json", "")
+        return 7
+
+    def cancel_render(self, job: int) -> None:
+        self.cancelled.append(job)
 
     def quit(self) -> None:
         self.has_quit = True

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.osc_server.arguments import convert, signature
 from ghostnote.osc_server.encode import Value
+from ghostnote.osc_server.endpoint import Access, Argument, Endpoint
 from ghostnote.osc_server.osc import Impulse, Midi, OscMessage
-from ghostnote.osc_server.protocol import Access, Argument, Endpoint
 
 
 def endpoint(*arguments: Argument) -> Endpoint:

@@ -71,8 +71,8 @@ def dropped(client: Client) -> int:
     [
         ("/ghost/nothing", (), "unknown address"),
         ("/other", (1,), "unknown address"),
-        ("/ghost/voice/3/play", (), "unknown address"),
-        ("/ghost/voice/0/trig/kick", (), "unknown address"),
+        ("/ghost/voice/3/play", (), "unknown voice 3"),
+        ("/ghost/voice/0/trig/kick", (), "unknown voice 0"),
         ("/ghost/voice/1/temperature", ("warm",), "temperature"),
         ("/ghost/voice/1/temperature", (), "temperature"),
         ("/ghost/voice/1/temperature", (99.0,), "0.05"),
@@ -189,7 +189,7 @@ def broken_models(models: Path) -> dict[str, tuple[Path, str]]:
 def test_a_model_that_is_none_is_refused_in_one_line(
     server: Server, client: Client, models: Path
 ) -> None:
-    playing = list(server.playing)
+    playing = server.control.voice_model(0)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, (path, word) in broken_models(models).items():
         answer = client.ask("/ghost/model/load", name)
@@ -198,7 +198,7 @@ def test_a_model_that_is_none_is_refused_in_one_line(
         assert word in str(answer[2]), name
         assert "\n" not in str(answer[2])
         assert len(str(answer[2])) < 500
-    assert server.playing == playing
+    assert server.control.voice_model(0) == playing
     if sys.platform == "linux":  # kB
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < largest + 100_000
 

@@ -11,9 +11,11 @@ import pytest
 
 from ghostnote.osc_server.control import StatusReply, VersionReply
 from ghostnote.osc_server.dispatch import Dispatcher
-from ghostnote.osc_server.handlers import STATUS_TAGS, VERSION_TAGS
-from ghostnote.osc_server.protocol import REPLIES, TABLE, Access, Endpoint
+from ghostnote.osc_server.endpoint import Access, Endpoint
+from ghostnote.osc_server.handlers_server import STATUS_TAGS, VERSION_TAGS
+from ghostnote.osc_server.protocol import REPLIES, TABLE
 from ghostnote.osc_server.reference import example, page
+from ghostnote.osc_server.scene import Scene
 from tests.osc_server.recorder import KITS, Client, RecordingControl
 
 DOCS = Path(__file__).parents[2] / "docs" / "osc.md"
@@ -25,9 +27,11 @@ def control() -> RecordingControl:
 
 
 @pytest.fixture
-def client(control: RecordingControl) -> Iterator[Client]:
-    dispatcher = Dispatcher(control, clock=lambda: 0.0)
+def client(control: RecordingControl, tmp_path: Path) -> Iterator[Client]:
+    dispatcher = Dispatcher(control, clock=lambda: 0.0, presets=tmp_path)
     dispatcher.start()
+    for name in ("verse", "chorus"):
+        dispatcher.session.presets.save(name, Scene())
     control.batches.clear()
     yield Client(dispatcher)
     dispatcher.stop()
@@ -44,7 +48,7 @@ def test_example_is_taken(endpoint: Endpoint, client: Client, control: Recording
     answers += client.take()
     assert not [answer for answer in answers if answer[0] == "/fail"]
     if endpoint.reply.startswith("/done"):
-        assert [answer[:2] for answer in answers].count(("/done", endpoint.address)) == 1
+        assert [answer[:2] for answer in answers].count(("/done", example(endpoint))) == 1
     assert answers or control.batches or not (endpoint.reply or endpoint.op is not None)
 
 
@@ -77,7 +81,7 @@ def test_addresses_are_legal_and_unique() -> None:
     addresses = [endpoint.address for endpoint in TABLE]
     assert len(set(addresses)) == len(addresses)
     for address in addresses:
-        assert re.fullmatch(r"(/[a-zA-Z]+|/\{(V|ROLE|KIT)\})+", address)
+        assert re.fullmatch(r"(/[a-zA-Z]+|/\{(V|ROLE|KIT|STEP)\})+", address)
 
 
 def test_every_parameter_can_be_set_by_one_argument() -> None:

@@ -1,0 +1,83 @@
+"""Handlers of presets.
+
+Threads: as `handling` says. The jobs run on the worker's thread and take the lock themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from .handling import Call, Handler
+from .scene import SHARED, capture, mix, put
+from .session import Session
+
+_LIST, _SAVE, _LOAD, _MORPH, _DELETE = (
+    f"/ghost/preset/{word}" for word in ("list", "save", "load", "morph", "delete")
+)
+
+
+def _list(session: Session, call: Call) -> None:
+    def job() -> None:
+        session.done(call.peer, _LIST, *session.presets.names())
+
+    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+
+
+def _save(session: Session, call: Call) -> None:
+    name = cast(str, call.values[0])
+
+    def job() -> None:
+        with session.lock:
+            scene = capture(session, SHARED)
+        session.presets.save(name, scene)
+        session.done(call.peer, _SAVE, name)
+
+    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+
+
+def _load(session: Session, call: Call) -> None:
+    name = cast(str, call.values[0])
+
+    def job() -> None:
+        put(session, session.presets.load(name))
+        session.done(call.peer, _LOAD, name)
+
+    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+
+
+def _morph(session: Session, call: Call) -> None:
+    a, b, x = cast("tuple[str, str, float]", call.values)
+
+    def job() -> None:
+        # A fader sends faster than files are read and voices set: only its last place counts.
+        with session.lock:
+            newest = session.morphs is job
+        if newest:
+            presets = session.presets
+            put(session, mix(presets.load(a), presets.load(b), x, session.table))
+            session.done(call.peer, _MORPH, a, b, x)
+
+    def begin() -> None:
+        session.morphs = job
+        session.in_background(call.peer, call.command, job)
+
+    call.effects.append(begin)
+
+
+def _delete(session: Session, call: Call) -> None:
+    name = cast(str, call.values[0])
+
+    def job() -> None:
+        session.presets.delete(name)
+        session.done(call.peer, _DELETE, name)
+
+    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+
+
+HANDLERS: Final[dict[str, Handler]] = {
+    _LIST: _list,
+    _SAVE: _save,
+    _LOAD: _load,
+    _MORPH: _morph,
+    _DELETE: _delete,
+}

@@ -1,0 +1,180 @@
+"""How a message becomes engine commands and effects: what all handlers share.
+
+Threads: one at a time, with the session's lock held. A handler checks everything and raises
+GhostnoteError before it touches anything; it never waits. What a bundle with a timetag must not do
+early (replies, values, slow work) it leaves in `Call.effects`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias, cast
+
+from ghostnote.kernels.errors import GhostnoteError
+
+from .arguments import convert
+from .commands import FRAME_NOW, Command, Op
+from .encode import Value, encode
+from .endpoint import Access
+from .osc import OscMessage, parse_packet
+from .peer import Peer
+from .routes import Route
+from .session import Effect, Session
+from .table_parts import SILENT_DB
+
+FULL_SECONDS: Final = 5.0
+"""How long settings of our own wait for room in the engine's queue."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One message on one of the addresses that it means, and what it comes to.
+
+    `values` are the table's arguments; `command` is the address as sent; `when` is the unix time of
+    its timetag, None where it is due now.
+    """
+
+    route: Route
+    values: tuple[Value | None, ...]
+    peer: Peer
+    command: str
+    when: float | None = None
+    commands: list[Command] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+
+Handler: TypeAlias = Callable[[Session, Call], None]
+Setting: TypeAlias = "tuple[str, Sequence[Value]]"
+"""An address and what to set it to."""
+
+
+def handle(session: Session, call: Call) -> None:
+    """Fill in the commands and effects of `call`.
+
+    Raises
+    ------
+    GhostnoteError
+        If its values cannot be taken; nothing is changed then.
+    """
+    endpoint = call.route.endpoint
+    if endpoint.access is Access.TRIGGER and call.values[0] == 0:
+        return  # a button let go
+    handler = session.handlers.get(endpoint.address)
+    if handler is not None:
+        handler(session, call)
+    elif endpoint.access is Access.SET:
+        parameter(session, call)
+    else:
+        plain_trigger(session, call)
+
+
+def apply(
+    session: Session,
+    settings: Iterable[Setting],
+    peer: Peer,
+    *,
+    without: frozenset[Op] = frozenset(),
+) -> None:
+    """Set parameters from inside, as one batch, now; the lock must be held.
+
+    The engine is not told of commands in `without`.
+
+    Raises
+    ------
+    GhostnoteError
+        If one of them cannot be taken, or the engine's queue is full; nothing is changed then.
+    """
+    commands: list[Command] = []
+    effects: list[Effect] = []
+    try:
+        for address, values in settings:
+            for route in session.routes.find(address):
+                given = convert(route.endpoint, message(address, values))
+                call = Call(route, given, peer, address)
+                handle(session, call)
+                commands += [command for command in call.commands if command.op not in without]
+                effects += call.effects
+        if commands and not session.control.submit(commands, FRAME_NOW):
+            raise QueueFull("the engine's queue is full; try again later")
+    except GhostnoteError:
+        session.forget_plans()
+        raise
+    for effect in effects:
+        effect()
+
+
+def apply_patiently(session: Session, settings: Sequence[Setting], peer: Peer) -> None:
+    """Do `apply` without the lock held, waiting a while for room in the engine's queue."""
+    deadline = time.monotonic() + FULL_SECONDS
+    while True:
+        try:
+            with session.lock:
+                apply(session, settings, peer)
+            return
+        except QueueFull:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.005)
+
+
+class QueueFull(GhostnoteError):
+    """The engine's queue has no room for a batch."""
+
+
+def message(address: str, values: Sequence[Value]) -> OscMessage:
+    """Return the message that says so, as if it had come over the network."""
+    return cast(OscMessage, parse_packet(encode(address, *values)))
+
+
+def parameter(session: Session, call: Call) -> None:
+    """Set a plain parameter: one engine command with one value."""
+    endpoint, route = call.route.endpoint, call.route
+    argument, value = endpoint.arguments[0], cast("int | float | bool", call.values[0])
+    assert endpoint.op is not None
+    voice = max(route.voice, 0)
+    if argument.tag in "ih":
+        call.commands.append(Command(endpoint.op, voice, index=int(value)))
+    else:
+        number = linear(value) if argument.unit == "dB" else float(value)
+        call.commands.append(Command(endpoint.op, voice, max(route.role, 0), number))
+    call.effects.append(lambda: session.set(route.name, (value,), call.peer))
+
+
+def plain_trigger(session: Session, call: Call) -> None:
+    """Do a plain thing: one engine command without a value."""
+    op, voice = call.route.endpoint.op, call.route.voice
+    assert op is not None
+    call.commands.append(Command(op, max(voice, 0)))
+    if voice >= 0:
+        call.effects.append(lambda: session.answer_state(voice, call.peer))
+    elif op is Op.CLEAR_SCHED:
+        call.effects.append(session.clear_scheduled)
+
+
+def linear(decibels: float) -> float:
+    """Return a gain as a factor; SILENT_DB and below is 0.
+
+    >>> linear(-20.0), linear(-90.0)
+    (0.1, 0.0)
+    """
+    return 0.0 if decibels <= SILENT_DB else math.pow(10.0, decibels / 20.0)
+
+
+def role_number(session: Session, name: str) -> int:
+    """Return the engine's number of a role."""
+    roles = session.control.roles
+    if name not in roles:
+        raise GhostnoteError(f"unknown role {name!r}; there are {', '.join(roles) or 'none'}")
+    return roles.index(name)
+
+
+def voice_numbers(session: Session, number: int | None) -> Sequence[int]:
+    """Return the voices, from 0, that a voice argument means; None means all."""
+    if number is None:
+        return sorted(session.voices)
+    if number - 1 not in session.voices:
+        raise GhostnoteError(session.unknown_voice(number))
+    return (number - 1,)

@@ -1,0 +1,133 @@
+"""The server's whole state as one JSON text, and the file that a restart resumes it from.
+
+Threads: `snapshot` needs the session's lock; `StateFile.tick` is for one thread, `close` for the
+same when the worker has ended. The file is written by the worker's thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any, Final
+
+from ghostnote.kernels.errors import GhostnoteError
+
+from .encode import Value
+from .handling import apply_patiently
+from .peer import Peer, Silence
+from .presets import read_json, write_json
+from .scene import SERVER, Scene, as_json, capture, from_json, put
+from .session import Session
+
+FORMAT: Final = 1
+EVERY_SECONDS: Final = 5.0
+"""The file is written so often at most."""
+
+log = logging.getLogger("ghostnote.server")
+
+
+def default_path(port: int) -> Path:
+    """Return where the state of the server at `port` is kept for its user."""
+    if sys.platform == "win32":
+        home = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return home / "ghostnote" / f"state-{port}.json"
+
+
+def snapshot(session: Session) -> dict[str, Any]:
+    """Return everything that the server is set to, as JSON values."""
+    transport = session.control.transport()
+    return {
+        "ghostnote_state": FORMAT,
+        "version": ".".join(str(part) for part in astuple(session.control.version())[1:4]),
+        **as_json(capture(session, SERVER)),
+        "transport": {
+            "rolling": transport.rolling,
+            "beat": transport.beat,
+            "tempo": transport.tempo,
+        },
+    }
+
+
+def as_text(state: dict[str, Any]) -> str:
+    """Return a state as JSON text on one line."""
+    return json.dumps(state, separators=(",", ":"), allow_nan=False)
+
+
+def resume(session: Session, path: Path) -> bool:
+    """Set everything to what the file at `path` holds; tell whether that could be done.
+
+    What cannot is one warning, and everything is as it was. If the transport rolled it is played
+    from its first beat.
+    """
+    if not path.exists():
+        log.info("nothing to resume: %s is not there yet", path)
+        return False
+    try:
+        scene, rolling = _read(path)
+        put(session, scene, exactly=True)
+        if rolling and not session.control.owns_rolling():
+            apply_patiently(session, [("/ghost/play", ())], Silence())
+    except GhostnoteError as error:
+        log.warning("--resume: %s: %s; beginning with the defaults", path, error)
+        return False
+    return True
+
+
+def _read(path: Path) -> tuple[Scene, bool]:
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("ghostnote_state") != FORMAT:
+        raise GhostnoteError("is no state of this version")
+    scene = from_json(data)
+    transport = data.get("transport")
+    if not isinstance(transport, dict):
+        raise GhostnoteError("is damaged")
+    return scene, transport.get("rolling") is True
+
+
+class StateFile:
+    """Keeps the state in a file: soon after every change, and at the end."""
+
+    def __init__(self, session: Session, path: Path) -> None:
+        self._session, self._path = session, path
+        self._changed = True
+        self._written = session.clock()
+        self._trouble = ""
+        with session.lock:
+            session.watch(self._note)
+            session.watch_tree(self._note_tree)
+
+    def tick(self) -> None:
+        """Have the file written if it is time."""
+        now = self._session.clock()
+        if self._changed and now - self._written >= EVERY_SECONDS:
+            self._written, self._changed = now, False
+            if not self._session.worker.submit(self._write):
+                self._changed = True
+
+    def close(self) -> None:
+        """Write the file a last time, if anything has changed."""
+        if self._changed:
+            self._write()
+
+    def _note(self, _: str, __: tuple[Value, ...], ___: Peer | None) -> None:
+        self._changed = True
+
+    def _note_tree(self, _: frozenset[str], __: frozenset[str]) -> None:
+        self._changed = True
+
+    def _write(self) -> None:
+        with self._session.lock:
+            state = snapshot(self._session)
+        try:
+            write_json(self._path, state)
+            self._trouble = ""
+        except GhostnoteError as error:
+            if str(error) != self._trouble:
+                log.warning("--state: %s; the state is not kept", error)
+            self._trouble = str(error)
