@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import pytest
@@ -27,8 +28,7 @@ def fed(framing: Framing, chunks: Iterable[bytes]) -> tuple[list[bytes], str]:
     packets: list[bytes] = []
     try:
         for chunk in chunks:
-            for packet in framing.feed(chunk):
-                packets.append(packet)
+            packets.extend(framing.feed(chunk))
     except FramingError as error:
         return packets, str(error)
     return packets, ""
@@ -36,7 +36,7 @@ def fed(framing: Framing, chunks: Iterable[bytes]) -> tuple[list[bytes], str]:
 
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(min(place, len(stream)) for place in places), len(stream)]
-    return [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [stream[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)

@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -21,8 +22,8 @@ from ghostnote.osc_server.framing import Framing, LengthFraming, SlipFraming
 from ghostnote.osc_server.osc import MAX_DATAGRAM, OscMessage, parse_packet
 from ghostnote.osc_server.peer import Peer
 from ghostnote.osc_server.tcp import FRAME_SECONDS, MAX_CONNECTIONS, MAX_OUTGOING, TcpServer
-from tests.osc_server.live import until
 from tests.osc_server.recorder import RecordingControl
+from tests.osc_server.waiting import until
 
 FRAMINGS = [LengthFraming, SlipFraming]
 
@@ -203,7 +204,7 @@ def test_a_burst_of_answers_waits_for_a_reader_and_arrives_whole(
         one.sendall(LengthFraming().frame(encode("/ghost/x")))
         _, peer = inbox.packets.get(timeout=10)
         packets = [encode("/ghost/n", n) for n in range(5000)]
-        sender = threading.Thread(target=lambda: [peer.send(packet) for packet in packets])
+        sender = threading.Thread(target=lambda: deque(map(peer.send, packets)))
         sender.start()
         received: list[bytes] = []
         form = LengthFraming()
