@@ -5,6 +5,7 @@ Pure: times come from outside. One thread at a time.
 A two-state Kalman filter follows the time of the last beat and how long a beat lasts. How much the
 times scatter it learns as it goes. Where several in a row are far off on one side, the tempo has
 changed, and it learns anew from there; a single far one is a late message and counts for little.
+Where very many in a row are a little off on one side, the tempo is slightly another.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ _START_NOISE = 2e-3  # s
 _SHORTEST = 0.02  # s a beat
 _NOISE_LIMITS = (2e-5, 0.05)  # s
 _MEMORY = 1 / 32  # weight of one time in the running mean of the noise
-_TEMPO_WALK = 2e-4  # relative, per beat: tempi that people and their machines hold
+_TEMPO_WALK = 5e-5  # relative, per beat: tempi that people and their machines hold
 _KNOWN = 0.02  # relative; a tempo less sure than that is not told
 _FAR = 3.0  # standard deviations
 _FAR_COUNT = 3
 _FAR_LEAST = 5e-4  # s
+_SIDE_COUNT = 24  # on one side in a row: chance does that once in a week of ticks
 _NEW_TEMPO = 0.3  # relative; how far a tempo may jump
 _RESTLESS = 0.05  # walks so far per beat after that, less and less: it may be slowing down
 
@@ -40,6 +42,7 @@ class BeatFilter:
         self._restless = 0.0
         self._started = False
         self._far: list[float] = []
+        self._side: list[float] = []
         self._p00, self._p01, self._p11 = 0.0, 0.0, self._period**2
 
     @property
@@ -65,14 +68,15 @@ class BeatFilter:
             self.beat, self.seconds, self._started = beat, seconds, True
             self._p00, self._p01 = self.noise**2, 0.0
             self._far.clear()
+            self._side.clear()
             return True
-        self._restless *= math.exp(-step)
+        self._restless *= math.exp(-2.0 * step)
         walk = ((_TEMPO_WALK + self._restless) * self._period) ** 2 * step
         self._p00 += 2 * step * self._p01 + step * step * self._p11
         self._p01 += step * self._p11
         self._p11 += walk
         self.beat, self.seconds = beat, expected
-        self._take(seconds - expected)
+        self._take(seconds - expected, step)
         self._tell()
         return False
 
@@ -81,7 +85,7 @@ class BeatFilter:
         doubt = math.sqrt(self._p00 + step * step * self._p11)
         return max(self._period, 4.0 * doubt)
 
-    def _take(self, error: float) -> None:
+    def _take(self, error: float, step: float) -> None:
         limit = max(_FAR * math.sqrt(self._p00 + self.noise**2), _FAR_LEAST)
         far = abs(error) >= limit
         if not far or (self._far and self._far[0] * error < 0):
@@ -99,6 +103,7 @@ class BeatFilter:
             self._far.clear()
         elif far:
             error = math.copysign(limit, error)
+        self._lean(error, step)
         variance = self._p00 + self.noise**2
         gain, period_gain = self._p00 / variance, self._p01 / variance
         self.seconds += gain * error
@@ -106,6 +111,16 @@ class BeatFilter:
         self._p11 -= period_gain * self._p01
         self._p01 -= gain * self._p01
         self._p00 -= gain * self._p00
+
+    def _lean(self, error: float, step: float) -> None:
+        if self._side and self._side[0] * error < 0:
+            self._side.clear()
+        self._side.append(error)
+        if len(self._side) >= _SIDE_COUNT:
+            mean = sum(self._side) / _SIDE_COUNT
+            self._p00 += mean**2
+            self._p11 += (mean / (_SIDE_COUNT * step)) ** 2
+            self._side.clear()
 
     def _tell(self) -> None:
         doubt = math.sqrt(self._p11) / self._period

@@ -2,7 +2,7 @@
 
 Threads: `heard` is called by the sources' own threads, the other methods by the dispatcher's or the
 worker's; one lock guards the state. `select` and `close` may take long (a server is asked, a thread
-is joined). `changed` is called with no lock held, from the thread that brought the news.
+is joined). `bars_changed` is called with no lock held, from the source's thread.
 
 A source hands over readings: at this time its beat was so much. What leaves the sink is some
 milliseconds ahead of what is heard now, so a reading is carried on, at its tempo, to a frame that
@@ -28,9 +28,10 @@ from .commands import FRAME_NOW, Command, Op
 
 SOURCES: Final = ("internal", "osc", "jack", "midi", "link")
 
-JUMP_BEATS: Final = 0.1
-"""Up to so much the engine catches up smoothly; a start may be so late."""
+_BITE_BEATS = 0.09  # what the engine catches up with smoothly: it jumps over more than 0.1
+_LATEST_START = 0.15  # s; a source that has gone on for longer was not just started
 SLOWEST, FASTEST = 10.0, 1000.0  # bpm, as /ghost/tempo takes
+MAX_BAR: Final = 16  # beats, as /ghost/signature takes
 _SOON_BEATS = 0.05  # what is so far off is put right at once
 _SOON_SECONDS = 0.05  # a source may tell of its start so much ahead
 _SAME_SECONDS = 2e-4  # what is nearer than that is left alone
@@ -119,28 +120,25 @@ class Transport(Protocol):
     def monotonic_at(self, unix: float) -> float:
         """Return the monotonic time of a time of day."""
 
-    def frame_at(self, unix: float) -> int:
-        """Return the frame that leaves the sink at a time of day."""
-
     def submit(self, commands: Sequence[Command], frame: int) -> bool:
         """Hand commands to the engine; False where there is no room."""
-
-
-News = list[tuple[str, float]]
-Changed = Callable[[str, tuple[float]], None]
-"""Told what a source has changed: an OSC address and its value (a float, int or bool)."""
 
 
 class Sync:
     """The present source of time, and the transport that follows it.
 
-    `sources` makes those that are more than messages: jack, midi, link.
+    `sources` makes those that are more than messages: jack, midi, link. `bars_changed` is told how
+    many beats a bar has when a source changes that.
     """
 
     def __init__(
-        self, transport: Transport, sources: Mapping[str, Callable[[], Source]], changed: Changed
+        self,
+        transport: Transport,
+        sources: Mapping[str, Callable[[], Source]],
+        bars_changed: Callable[[int], None],
     ) -> None:
-        self._transport, self._sources, self._changed = transport, sources, changed
+        self._transport, self._sources = transport, sources
+        self._bars_changed = bars_changed
         self._lock = threading.Lock()
         self._selecting = threading.Lock()
         self._name = SOURCES[0]
@@ -151,9 +149,11 @@ class Sync:
     def _forget(self) -> None:
         self._reading: Reading | None = None
         self._stood_at: float | None = None  # the beat of a source that has not started yet
-        self._told: dict[str, float] = {}
+        self._bar = 0  # beats, as told
         # Frames before which nothing of the kind is said again.
         self._wait = {Op.TEMPO: 0, Op.ROLL: 0, Op.BEAT: 0}
+        self._calm = 0  # the same for small corrections
+        self._catching = False  # up with a source that has started a moment before
         self._beats = BeatFilter()
         self._tempo = 0.0  # that the filter began with or has told
 
@@ -182,14 +182,14 @@ class Sync:
         return self._name in ("jack", "midi") or bool(reading and reading.rolling is not None)
 
     @property
-    def error_ms(self) -> float:
-        """How late (above 0: early) the transport is against its source; 0 where there is none."""
+    def error_ms(self) -> float | None:
+        """By how much the transport is ahead of its source; None where it follows none now."""
         with self._lock:
             place, reading = self._transport.now(), self._reading
             if reading is None or not place.rolling or reading.rolling is False:
-                return 0.0
+                return None
             if abs(place.seconds - reading.seconds) > _OLD_SECONDS:
-                return 0.0
+                return None
             beats = place.beat - self._beat_at(reading, place.seconds, place.tempo)
             return beats * 60e3 / place.tempo
 
@@ -232,7 +232,7 @@ class Sync:
             self._offset = milliseconds * 1e-3
 
     def beat(self, value: float, unix: float | None = None) -> None:
-        """Take a beat that a client tells: that of now, or of a time of day.
+        """Take a beat that a client tells, of now or of a time of day: what the source osc is.
 
         Raises
         ------
@@ -240,27 +240,9 @@ class Sync:
             If another source says where the beat is.
         """
         with self._lock:
-            if self._name == "internal":
-                self._place_beat(value, unix)
-                return
             if self._name != "osc":
-                raise GhostnoteError(
-                    f"beat: it comes from {self._name}; choose /ghost/sync/source osc or internal"
-                )
-            news = self._follow(self._smooth(value, unix))
-        self._tell(news)
-
-    def _place_beat(self, value: float, unix: float | None) -> None:
-        if unix is not None:
-            self._submit([Command(Op.BEAT, value=value)], self._transport.frame_at(unix))
-            return
-        place = self._transport.now()
-        if not place.rolling:
-            self._submit([Command(Op.BEAT, value=value)], FRAME_NOW)
-            return
-        frame, seconds = self._ahead(place)
-        value += (seconds - self._transport.monotonic()) * place.tempo / 60.0
-        self._submit([Command(Op.BEAT, value=value)], frame)
+                raise GhostnoteError(f"beat: the transport follows {self._name}")
+            self._follow(self._smooth(value, unix))
 
     def _smooth(self, value: float, unix: float | None) -> Reading:
         """Take the jitter out of beats that came as messages; their tempo may be a client's."""
@@ -280,12 +262,15 @@ class Sync:
 
     def _heard(self, source: Source, reading: Reading) -> None:
         with self._lock:
-            news = self._follow(reading) if source is self._source else []
-        self._tell(news)
-
-    def _tell(self, news: News) -> None:
-        for address, value in news:
-            self._changed(address, (value,))
+            if source is not self._source:
+                return
+            self._follow(reading)
+            bar = round(reading.beats_per_bar or 0.0)
+            news = bar if 1 <= bar <= MAX_BAR and bar != self._bar else 0
+            if news and self._submit([Command(Op.SIGNATURE, value=news)], FRAME_NOW):
+                self._bar = news
+        if news:
+            self._bars_changed(news)
 
     def _beat_at(self, reading: Reading, seconds: float, tempo: float) -> float:
         """Return the source's beat that belongs to the frame that leaves the sink at `seconds`."""
@@ -305,68 +290,43 @@ class Sync:
     def _submit(self, commands: Sequence[Command], frame: int) -> bool:
         return self._transport.submit(commands, frame)
 
-    def _said(
-        self, kind: Op, place: Place, commands: list[Command], frame: int, pause: float = 0.0
-    ) -> bool:
+    def _say(self, kind: Op, place: Place, commands: list[Command], frame: int) -> None:
         """Hand commands over, and keep still until they must have acted."""
-        if not self._submit(commands, frame):
-            return False
-        acts = max(place.frame, frame)
-        still = max(_TAKEN_SECONDS, pause)
-        self._wait[kind] = acts + round(still * self._transport.samplerate)
-        return True
+        if self._submit(commands, frame):
+            taken = round(_TAKEN_SECONDS * self._transport.samplerate)
+            self._wait[kind] = max(place.frame, frame) + taken
 
-    def _follow(self, reading: Reading) -> News:
-        """Tell the engine what a reading changes; return what clients should be told."""
+    def _follow(self, reading: Reading) -> None:
+        """Tell the engine what a reading changes."""
         self._reading = reading
-        place = self._transport.now()
-        wait = self._wait
-        news = self._follow_bars(reading)
+        place, wait = self._transport.now(), self._wait
         if reading.bpm is not None and place.frame >= wait[Op.TEMPO]:
             bpm = min(FASTEST, max(SLOWEST, reading.bpm))
             if abs(bpm - place.tempo) > _SAME_TEMPO * bpm:
-                self._said(Op.TEMPO, place, [Command(Op.TEMPO, value=bpm)], FRAME_NOW)
-            news += self._news("/ghost/tempo", bpm)
-        if reading.rolling is not None:
-            if place.rolling != reading.rolling and place.frame >= wait[Op.ROLL]:
-                self._roll_or_stop(reading, place)
-            news += self._news("/ghost/rolling", reading.rolling)
+                self._say(Op.TEMPO, place, [Command(Op.TEMPO, value=bpm)], FRAME_NOW)
+        if reading.rolling not in (None, place.rolling) and place.frame >= wait[Op.ROLL]:
+            self._roll_or_stop(reading, place)
         if reading.rolling is False:
             self._stood_at = self._beat_at(reading, 0.0, place.tempo)
-        if place.frame >= wait[Op.BEAT] and place.frame >= wait[Op.ROLL]:
+        if place.frame >= max(wait[Op.BEAT], wait[Op.ROLL]):
             self._correct(reading, place)
-        return news
-
-    def _follow_bars(self, reading: Reading) -> News:
-        beats = reading.beats_per_bar
-        if beats is None or not 1 <= round(beats) <= 16:
-            return []
-        news = self._news("/ghost/signature", round(beats))
-        if news:
-            self._submit([Command(Op.SIGNATURE, value=round(beats))], FRAME_NOW)
-        return news
-
-    def _news(self, address: str, value: float) -> News:
-        if self._told.get(address) == value:
-            return []
-        self._told[address] = value
-        return [(address, value)]
 
     def _roll_or_stop(self, reading: Reading, place: Place) -> None:
         if not reading.rolling:
-            self._said(Op.ROLL, place, [Command(Op.STOP)], FRAME_NOW)
+            self._say(Op.ROLL, place, [Command(Op.STOP)], FRAME_NOW)
             return
         frame, seconds = self._ahead(place)
         beat = self._beat_at(reading, seconds, place.tempo)
         begun = self._stood_at
+        self._catching = False
         if begun is not None:
             late = self._beat_at(reading, place.seconds, place.tempo) - begun
-            early_seconds = -late * 60.0 / (reading.bpm or place.tempo)
-            if late < JUMP_BEATS and early_seconds <= max(0.0, self._offset) + _SOON_SECONDS:
-                beat, frame = begun, FRAME_NOW
-                if early_seconds > 0.0:
-                    frame = place.frame + round(early_seconds * self._transport.samplerate)
-        self._said(Op.ROLL, place, [Command(Op.BEAT, value=beat), Command(Op.ROLL)], frame)
+            late *= 60.0 / (reading.bpm or place.tempo)
+            if -max(0.0, self._offset) - _SOON_SECONDS <= late < _LATEST_START:
+                beat, frame, self._catching = begun, FRAME_NOW, True
+                if late < 0.0:
+                    frame = place.frame - round(late * self._transport.samplerate)
+        self._say(Op.ROLL, place, [Command(Op.BEAT, value=beat), Command(Op.ROLL)], frame)
 
     def _correct(self, reading: Reading, place: Place) -> None:
         """Bring the transport nearer to the source's beat, where they differ."""
@@ -374,10 +334,17 @@ class Sync:
         if reading.rolling is False:
             beat = self._beat_at(reading, seconds, place.tempo)
             if not place.rolling and abs(beat - place.beat) > 1e-6:
-                self._said(Op.BEAT, place, [Command(Op.BEAT, value=beat)], FRAME_NOW)
+                self._say(Op.BEAT, place, [Command(Op.BEAT, value=beat)], FRAME_NOW)
         elif place.rolling:
-            error = place.beat - self._beat_at(reading, place.seconds, place.tempo)
-            if abs(error) * 60.0 / place.tempo > _SAME_SECONDS:
-                beat = self._beat_at(reading, seconds, place.tempo)
-                pause = 0.0 if abs(error) > _SOON_BEATS else _PAUSE_SECONDS
-                self._said(Op.BEAT, place, [Command(Op.BEAT, value=beat)], frame, pause)
+            error = self._beat_at(reading, place.seconds, place.tempo) - place.beat
+            soon = abs(error) > _SOON_BEATS
+            self._catching = self._catching and soon
+            if not soon and (
+                place.frame < self._calm or abs(error) < _SAME_SECONDS * place.tempo / 60
+            ):
+                return
+            beat = self._beat_at(reading, seconds, place.tempo)
+            if self._catching:
+                beat += max(-_BITE_BEATS, min(_BITE_BEATS, error)) - error
+            self._say(Op.BEAT, place, [Command(Op.BEAT, value=beat)], frame)
+            self._calm = frame + round(_PAUSE_SECONDS * self._transport.samplerate)

@@ -62,11 +62,6 @@ class EngineTransport:
         """Return the monotonic time of a time of day."""
         return self.monotonic() + unix - time.time()
 
-    def frame_at(self, unix: float) -> int:
-        """Return the engine frame that leaves the sink at a time of day."""
-        self._clock.follow(self._engine.ring)
-        return self._clock.frame_at(unix)
-
     def submit(self, commands: Sequence[Command], frame: int) -> bool:
         """Hand commands to the engine."""
         return self._engine.submit(commands, frame)

@@ -36,11 +36,11 @@ def jump_to(core: Core, beat: float) -> None:
 def place_beat(core: Core, beat: float) -> None:
     """Let the transport stand at `beat` now: smoothly where it nearly does, else at once."""
     desk = core.desk[0]
-    error = beat - (desk.beat + desk.slew)
+    error = beat - desk.beat  # many small ones that add up are a large one
     if desk.rolling == 0 or abs(error) > JUMP_BEATS:
         jump_to(core, beat)
     else:
-        desk.slew += error
+        desk.slew = error
 
 
 @inner
