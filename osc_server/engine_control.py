@@ -183,6 +183,7 @@ class EngineControl:
         for voice in voices:
             self._server.engine.load(playing.packed, voice, note=self._noted(voice, playing))
             self._playing[voice] = playing
+            self._server.recordings.mark(f"voice {voice + 1}: model {playing.name}", voice)
         return _info(playing.file)
 
     def new_voice(self, model: str, voice: int) -> None:
@@ -241,7 +242,8 @@ class EngineControl:
             return Source(engine.tap, self._server.sink.samplerate, engine.tap_frame)
         if not engine.exists(voice):
             raise GhostnoteError(f"voice {voice + 1} is not there")
-        return Source(engine.voice_tap(voice), engine.spec.samplerate, int)
+        tap, there = engine.voice_tap(voice), lambda: engine.exists(voice)
+        return Source(tap, engine.spec.samplerate, int, there)
 
     def music(self) -> Music:
         """Return what a recording knows of the music."""
@@ -279,11 +281,11 @@ class EngineControl:
 
     def render(self, request: str, progress: Progress, ended: Ended) -> int:
         """Begin to render loops."""
-        raise GhostnoteError("this server cannot render; use `ghostnote render`")
+        return self._server.render_jobs.submit(request, progress, ended)
 
     def cancel_render(self, job: int) -> None:
         """End a job of rendering."""
-        raise GhostnoteError(f"there is no job {job}")
+        self._server.render_jobs.cancel(job)
 
 
 def own_playing(name: str | None, precision: str) -> Playing:

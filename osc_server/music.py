@@ -26,12 +26,13 @@ class Music(NamedTuple):
 class Source(NamedTuple):
     """Something that can be recorded: the master, or one voice.
 
-    `frame_of` tells the tap's frame at which an engine frame sounds.
+    `frame_of` tells the tap's frame at which an engine frame sounds, `there` whether it still is.
     """
 
     tap: TapRing
     samplerate: int
     frame_of: Callable[[int], int]
+    there: Callable[[], bool] = lambda: True
 
 
 def still(tempo: float = 120.0) -> Music:

@@ -237,7 +237,7 @@ class _Worker(threading.Thread):
         self.result: Recording | None = None
         self._missing = 0
         self._block = np.zeros((_BLOCK, source.tap.data.shape[1]), np.float32)
-        self._music, self._frame_of = music, source.frame_of
+        self._music, self._frame_of, self._there = music, source.frame_of, source.there
         self._bars: list[Marker] = []
         self._notes: list[Marker] = []
         self._last_bar = -1  # engine frame
@@ -259,8 +259,8 @@ class _Worker(threading.Thread):
             while not self._copy_what_is_there():
                 self.file.sync()
                 self._look_for_bars()
-                if not self.file.path.exists():
-                    error = f"{self.file.path}: was taken away while it was recorded; record again"
+                error = self._reason_to_end()
+                if error:
                     break
                 self._hurry.wait(_PERIOD_SECONDS)
                 self._hurry.clear()
@@ -275,6 +275,13 @@ class _Worker(threading.Thread):
         self.result = result
         if self.on_done is not None:
             self.on_done(result)
+
+    def _reason_to_end(self) -> str | None:
+        if not self.file.path.exists():
+            return f"{self.file.path}: was taken away while it was recorded; record again"
+        if not self._there():
+            return f"{self.file.path}: ended after {self.file.frames} frames: its voice was freed"
+        return None
 
     def _copy_what_is_there(self) -> bool:
         """Write all frames that the tap has by now; returns whether the recording is whole."""

@@ -56,11 +56,15 @@ _KEYS: Final = (*_TEXTS, "pattern", *_NUMBERS)
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a request's names are looked for: models, MIDI grooves, and where loops go."""
+    """Where a request's names are looked for: models, MIDI grooves, and where loops go.
+
+    `model` is the one that plays where none is named; None is the bundled default.
+    """
 
     models: Path
     grooves: Path
     out: Path
+    model: Path | None = None
 
 
 class Order(NamedTuple):
@@ -85,7 +89,9 @@ def read_order(text: str, folders: Folders, precision: str) -> Order:
         of its folder, or asks for too much.
     """
     request = read_request(text)
-    model = find_model(request.get("model"), [folders.models])
+    model = folders.model
+    if model is None or "model" in request:
+        model = find_model(request.get("model"), [folders.models])
     spec = load_model(model).spec
     kit, pattern, groove = (request.get(key) for key in ("kit", "pattern", "groove"))
     texture = kit is not None and not any(parse_kit(spec, kit))

@@ -12,7 +12,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Self
@@ -22,13 +22,17 @@ from ghostnote.kernels.errors import GhostnoteError
 from .audio import choose_sink
 from .clock import AudioClock, OfflineClock
 from .dispatch import Dispatcher
+from .encode import Value
 from .engine import Engine, EngineOptions
 from .engine_control import EngineControl, own_playing
 from .midi_in import MidiInput, MidiTriggers
 from .native import fine_sleep
 from .options import ServerOptions
 from .paths import PathError
+from .peer import Peer
 from .recorder import MASTER, Recorder, Recording, RecordingError, Recordings
+from .render_job import RenderJobs
+from .render_request import Folders
 from .session_log import LogHeader, SessionLog
 from .sink import AudioSink, SinkError
 from .sink_null import NullSink
@@ -82,6 +86,8 @@ class Server:
             self.control = EngineControl(self, own)
             control = self.control
             self.recordings = Recordings(control.source, options.recordings, control.music)
+            folders = Folders(options.models, options.primes, options.recordings, own.file.path)
+            self.render_jobs = RenderJobs(folders, options.precision)
             self.sync = self._make_sync()
             self.dispatcher = Dispatcher(
                 control,
@@ -92,6 +98,7 @@ class Server:
                 presets=options.presets,
             )
             opened.callback(self.dispatcher.stop)
+            self.dispatcher.session.watch(self._mark_kits)
             self.udp = UdpServer(self.dispatcher.receive, options.bind, options.port)
             opened.callback(self.udp.stop)
             self._midi = self._open_midi()
@@ -286,6 +293,12 @@ class Server:
         )
         self.sink.start(self.engine.ring)
 
+    def _mark_kits(self, address: str, values: Sequence[Value], _: Peer | None) -> None:
+        """Let recordings tell of a change of kits."""
+        if address.startswith("/ghost/voice/") and address.endswith("/kit") and values[0]:
+            voice = address.split("/")[3]
+            self.recordings.mark(f"voice {voice}: kit {values[0]}", int(voice) - 1)
+
     def close(self) -> None:
         """End the sound, finish all files, give ports and device back."""
         self.udp.stop()
@@ -293,6 +306,7 @@ class Server:
             self._midi.close()
         self.sync.close()
         self.dispatcher.stop()
+        self.render_jobs.close()
         if self._state_file:
             self._state_file.close()
         self.engine.stop()
