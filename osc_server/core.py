@@ -11,6 +11,8 @@ ring sizes or scheduling. That is why a log replays to the same bits.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -32,6 +34,7 @@ from .desk import (
     STOP,
     UNLOGGED,
     WAITING,
+    ZERO,
     Core,
     Floats,
     Mail,
@@ -102,7 +105,7 @@ def take_commands(core: Core, mail: Mail) -> None:
         if count == 0:
             return
         for i in range(count):
-            op, frame = inbox[i].op, inbox[i].frame
+            op, frame = np.int64(inbox[i].op), inbox[i].frame
             if frame == FRAME_NOW:
                 frame = shared[FRAME]
                 if line_to_wait_for(core, op) > 0.0 and shared[WAITING] < mail.waiting.shape[0]:
@@ -163,7 +166,7 @@ def give_back(core: Core, op: int, index: int) -> None:
 @inner
 def is_bank(core: Core, index: int) -> bool:
     """Return whether a bank of that number was ever made."""
-    return 0 <= index < core.banks.shape[0] and core.banks[index].header != 0
+    return bool(0 <= index < core.banks.shape[0] and core.banks[index].header != 0)
 
 
 @inner
@@ -172,7 +175,7 @@ def forget_scheduled(core: Core, queue: Floats) -> None:
     shared = core.shared
     while shared[QUEUED] > 0 and queue[shared[QUEUED] - 1].frame > shared[FRAME]:
         last = shared[QUEUED] - 1
-        give_back(core, queue[last].op, queue[last].index)
+        give_back(core, np.int64(queue[last].op), queue[last].index)
         shared[QUEUED] = last
 
 
@@ -181,7 +184,7 @@ def run_due_commands(core: Core, mail: Mail) -> None:
     """Carry out all commands due at or before this hop, in order, and log them."""
     queue, shared, desk = mail.queue, core.shared, core.desk[0]
     frame = shared[FRAME]
-    done = 0
+    done = ZERO
     while done < shared[QUEUED] and queue[done].frame <= frame:
         command = queue[done]
         # A command is late when the hop in which it should have acted is over.
@@ -192,7 +195,7 @@ def run_due_commands(core: Core, mail: Mail) -> None:
             command.value += (frame - command.frame) / desk.rate * desk.tempo / 60.0
         command.frame = frame
         if command.op != OP_CLEAR:
-            run_command(core, command.op, command.voice, command.index, command.value)
+            run_command(core, command)
         elif command.index == 0:
             forget_scheduled(core, queue)
         note(core, mail, queue, done)
@@ -220,22 +223,24 @@ def run_waiting_commands(core: Core, mail: Mail, begin: float, end: float) -> No
     waiting, shared = mail.waiting, core.shared
     kept = 0
     for i in range(shared[WAITING]):
-        every = line_to_wait_for(core, waiting[i].op)
+        every = line_to_wait_for(core, np.int64(waiting[i].op))
         if every > 0.0 and line_within(begin, end, every) < 0.0:
             waiting[kept] = waiting[i]
             kept += 1
         else:
             waiting[i].frame = shared[FRAME]
             command = waiting[i]
-            run_command(core, command.op, command.voice, command.index, command.value)
+            run_command(core, command)
             note(core, mail, waiting, i)
     shared[WAITING] = kept
 
 
 @inner
-def run_command(core: Core, op: int, number: int, index: int, value: float) -> None:
+def run_command(core: Core, command: Any) -> None:
     """Carry out one command; what makes no sense for a voice's model does nothing."""
-    desk = core.desk[0]
+    desk, index, value = core.desk[0], command.index, command.value
+    # All whole numbers are of one type, or Numba would compile what takes them once for each.
+    op, number = np.int64(command.op), np.int64(command.voice)
     if op == OP_TEMPO:
         desk.tempo = min(max(value, 1.0), MAX_TEMPO)
     elif op == OP_PLAY:
@@ -275,7 +280,7 @@ def run_voice_command(core: Core, op: int, number: int, index: int, value: float
     elif op == VOICE_STOP:
         stop_voice(core, number)
     elif op in (VOICE_RESET, VOICE_REWIND):
-        reset_voice(core, number, 0)
+        reset_voice(core, number, ZERO)
     elif op == VOICE_FREE:
         free_voice(core, number)
     elif op == OP_SEED:
@@ -354,7 +359,7 @@ def make_hop(core: Core) -> None:
             if voices[number].state != IDLE:
                 add_voice(core, number)
             else:
-                write_tap(core, number, False)
+                write_tap(core, number, ZERO)
     set_level(core)
     shared[ACTIVE] = active
     store_release(shared, FRAME, shared[FRAME] + hop)

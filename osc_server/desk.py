@@ -55,7 +55,8 @@ ARRIVED = PRIMES + MAX_PRIMES
 IDLE, PLAYING, STOPPING = range(3)
 SILENCE, DC, NOISE = range(1, 4)  # why a voice was brought back to silence by the watch
 
-ONE = np.int64(1)  # not a plain number, of which Numba would compile another function
+# For arguments: of plain numbers Numba would compile a function for each.
+ZERO, ONE, LESS = np.int64(0), np.int64(1), np.int64(-1)
 
 DESK = np.dtype(
     [

@@ -17,6 +17,7 @@ from ghostnote.kernels.state import State
 from .commands import Op
 from .engine import Engine, EngineOptions
 from .paths import resolve_inside
+from .prime import file_sha256, primed_state
 from .session_log import LogCommand, LogEnd, LogEntry, LogLoad, LogPrime, read_log
 from .wav import WavWriter
 
@@ -77,12 +78,12 @@ def _play(
     progress: Callable[[float], None],
 ) -> None:
     """Do what the log says, at the frames that it says, and write what sounds."""
-    loads: dict[int, LogLoad] = {}
+    loads: dict[tuple[int, int], LogLoad] = {}  # by bank and voice, which may share a bank
     primes: dict[int, LogPrime] = {}
     rate = engine.spec.samplerate
     for entry in entries:
         if isinstance(entry, LogLoad):
-            loads[entry.bank] = entry
+            loads[entry.bank, entry.voice] = entry
             continue
         if isinstance(entry, LogPrime):
             primes[entry.place] = entry
@@ -96,7 +97,7 @@ def _play(
             return
         command = entry.command
         if command.op in (Op.MODEL, Op.VOICE_NEW):
-            load = _told(loads.get(command.index), entry, "model")
+            load = _told(loads.get((command.index, command.voice)), entry, "model")
             packed = files.model(load.model, load.sha256)
             bring = engine.load if command.op == Op.MODEL else engine.new_voice
             bring(packed, command.voice, entry.frame)

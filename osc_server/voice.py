@@ -24,7 +24,7 @@ from .bank import (
     take_stream,
     use_bank,
 )
-from .desk import FRAME, IDLE, PLAYING, STOPPING, Core, inner, merged
+from .desk import FRAME, IDLE, LESS, ONE, PLAYING, STOPPING, ZERO, Core, inner, merged
 from .native import store_release
 from .ring import WRITE
 from .watch import expect_sound, listen
@@ -42,7 +42,7 @@ def make_voice(core: Core, number: int, bank: int) -> None:
     voice = core.voices[number]
     voice.exists, voice.leaving, voice.state = 1, 0, IDLE
     voice.bank, voice.lane, voice.next_bank, voice.next_lane = bank, -1, -1, -1
-    use_bank(core, bank, 1)
+    use_bank(core, bank, ONE)
     voice.fade_left = voice.glide_left = voice.tail_left = voice.pair_left = 0
     voice.index = voice.top_k = voice.pair = voice.old_pair = 0
     voice.seed = core.desk[0].seed
@@ -98,7 +98,7 @@ def free_voice(core: Core, number: int) -> None:
 def end_voice(core: Core, number: int) -> None:
     """Let an idle voice cease to exist."""
     voice = core.voices[number]
-    use_bank(core, voice.bank, -1)
+    use_bank(core, voice.bank, LESS)
     voice.exists = voice.leaving = 0
     for i in range(4):
         core.levels[number, i] = 0.0
@@ -109,7 +109,7 @@ def rest_voice(core: Core, number: int) -> None:
     """Let a voice that has faded out be idle: its lane goes, its place in chance is kept."""
     voice = core.voices[number]
     if voice.next_bank >= 0:
-        settle_on(core, number, True)
+        settle_on(core, number, ONE)
     voice.index = lane_index(core, voice.bank, voice.lane)
     leave(core, voice.bank, voice.lane)
     voice.lane = -1
@@ -129,7 +129,7 @@ def reset_voice(core: Core, number: int, index: int) -> None:
     if voice.lane < 0:
         return
     if voice.next_bank >= 0:
-        settle_on(core, number, True)
+        settle_on(core, number, ONE)
     silence_lane(core, number, voice.bank, voice.lane, index)
     voice.tail_left = TAIL_HOPS
 
@@ -140,8 +140,8 @@ def prime_voice(core: Core, number: int, place: int) -> None:
     voice, primed = core.voices[number], core.primes[place]
     if voice.lane >= 0 and core.banks[voice.bank].header == primed.header:
         if voice.next_bank >= 0:
-            settle_on(core, number, False)
-        take_stream(core, number, voice.bank, voice.lane, primed.ints, primed.floats, 0)
+            settle_on(core, number, ZERO)
+        take_stream(core, number, voice.bank, voice.lane, primed.ints, primed.floats, ZERO)
         voice.tail_left = TAIL_HOPS
 
 
@@ -154,24 +154,24 @@ def change_model(core: Core, number: int, bank: int) -> None:
     voice = core.voices[number]
     if voice.next_bank >= 0 and voice.next_bank != bank:
         # Only two sound at a time: of those in the present fade the fainter gives way.
-        settle_on(core, number, 2 * voice.fade_left <= SWAP_HOPS)
+        settle_on(core, number, ONE if 2 * voice.fade_left <= SWAP_HOPS else ZERO)
         voice.tail_left = TAIL_HOPS
     pure_kit(core, voice, bank)
     voice.index = 0
     if voice.next_bank == bank:
-        silence_lane(core, number, bank, voice.next_lane, 0)
+        silence_lane(core, number, bank, voice.next_lane, ZERO)
         voice.tail_left = TAIL_HOPS
     elif voice.bank == bank:
-        reset_voice(core, number, 0)
+        reset_voice(core, number, ZERO)
     else:
-        use_bank(core, bank, 1)
+        use_bank(core, bank, ONE)
         if voice.lane < 0:
-            use_bank(core, voice.bank, -1)
+            use_bank(core, voice.bank, LESS)
             voice.bank = bank
         else:
             voice.next_bank, voice.fade_left = bank, SWAP_HOPS
             voice.next_lane = join(core, number, bank)
-            silence_lane(core, number, bank, voice.next_lane, 0)
+            silence_lane(core, number, bank, voice.next_lane, ZERO)
 
 
 @inner
@@ -183,16 +183,16 @@ def pure_kit(core: Core, voice: Any, bank: int) -> None:
 
 
 @inner
-def settle_on(core: Core, number: int, newer: bool) -> None:
-    """End a voice's crossfade with the newer or the older of its two streams."""
+def settle_on(core: Core, number: int, newer: int) -> None:
+    """End a voice's crossfade with the newer (1) or the older (0) of its two streams."""
     voice = core.voices[number]
-    if newer:
+    if newer == 1:
         leave(core, voice.bank, voice.lane)
-        use_bank(core, voice.bank, -1)
+        use_bank(core, voice.bank, LESS)
         voice.bank, voice.lane = voice.next_bank, voice.next_lane
     else:
         leave(core, voice.next_bank, voice.next_lane)
-        use_bank(core, voice.next_bank, -1)
+        use_bank(core, voice.next_bank, LESS)
     voice.next_bank = voice.next_lane = -1
 
 
@@ -266,7 +266,7 @@ def hear_voice(core: Core, number: int) -> None:
             mono[0, i] = mono[0, i] * old + load_float(source + 4 * i) * (np.float32(1.0) - old)
         voice.fade_left -= 1
         if voice.fade_left == 0:
-            settle_on(core, number, True)
+            settle_on(core, number, ONE)
     level_out(core, voice)
 
 
@@ -313,11 +313,11 @@ def loop_held(core: Core, number: int) -> None:
 
 
 @inner
-def write_tap(core: Core, number: int, sounds: bool) -> None:
-    """Append a voice's hop to its tap, before gain and pan; silence where it does not sound."""
+def write_tap(core: Core, number: int, sounds: int) -> None:
+    """Append a voice's hop to its tap, before gain and pan; silence where it does not sound (0)."""
     taps, hop, frame = core.taps, core.desk[0].hop, core.shared[FRAME]
     for i in range(hop):
-        sample = core.mono[0, i] if sounds else np.float32(0.0)
+        sample = core.mono[0, i] if sounds == 1 else np.float32(0.0)
         taps[number, (frame + i) & (taps.shape[1] - 1)] = sample
     store_release(core.tap_headers[number], WRITE, frame + hop)
 
@@ -335,7 +335,7 @@ def add_voice(core: Core, number: int) -> None:
         voice.tail_left = TAIL_HOPS
     if voice.hold == 1 or voice.hold_mix > 0.0:
         loop_held(core, number)
-    write_tap(core, number, True)
+    write_tap(core, number, ONE)
     before = voice.envelope
     goal = 1.0 if voice.state == PLAYING else 0.0
     step = 1.0 / ENVELOPE_HOPS
