@@ -22,8 +22,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ghostnote.kernels.reference import LEAST_LOG_SCALE
-from ghostnote.kernels.spec import LEVELS_16, ModelSpec
+from ghostnote.kernels.spec import LEAST_LOG_SCALE, LEVELS_16, ModelSpec
 from ghostnote.kernels.weights import Weights, check_weights, weight_shapes
 
 OPSET = 17

@@ -9,6 +9,8 @@ Callable from compiled code in any thread.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -72,88 +74,64 @@ def _at(code: Lanes, address: Any, i: Any) -> Any:
     return code.offset(address, i, 4 * LANES)
 
 
-@vector_code("iiii")
-def add_vectors(code: Lanes, y: Any, a: Any, b: Any, vectors: Any) -> None:
-    """y = a + b."""
+def _each(
+    code: Lanes, y: Any, vectors: Any, found: Callable[..., Any], *sources: Any, wide: int = 4
+) -> None:
+    """Store at y what `found` writes of each vector of some sources, `wide` bytes a number."""
 
     def body(i: Any, _: list[Any]) -> list[Any]:
-        total = code.builder.fadd(code.load(_at(code, a, i)), code.load(_at(code, b, i)))
-        code.store(_at(code, y, i), total)
+        values = [code.load(_at(code, source, i)) for source in sources]
+        code.store(code.offset(y, i, wide * LANES), found(*values))
         return []
 
     code.loop(vectors, [], body)
+
+
+@vector_code("iiii")
+def add_vectors(code: Lanes, y: Any, a: Any, b: Any, vectors: Any) -> None:
+    """y = a + b."""
+    _each(code, y, vectors, code.builder.fadd, a, b)
 
 
 @vector_code("iiif")
 def add_scaled(code: Lanes, y: Any, x: Any, vectors: Any, factor: Any) -> None:
     """y += x * factor."""
     spread = code.spread(factor)
-
-    def body(i: Any, _: list[Any]) -> list[Any]:
-        total = code.fma(code.load(_at(code, x, i)), spread, code.load(_at(code, y, i)))
-        code.store(_at(code, y, i), total)
-        return []
-
-    code.loop(vectors, [], body)
+    _each(code, y, vectors, lambda a, b: code.fma(a, spread, b), x, y)
 
 
 @vector_code("iii")
 def copy_vectors(code: Lanes, y: Any, x: Any, vectors: Any) -> None:
     """y = x."""
-
-    def body(i: Any, _: list[Any]) -> list[Any]:
-        code.store(_at(code, y, i), code.load(_at(code, x, i)))
-        return []
-
-    code.loop(vectors, [], body)
+    _each(code, y, vectors, lambda a: a, x)
 
 
 @vector_code("ii")
 def zero_vectors(code: Lanes, y: Any, vectors: Any) -> None:
     """y = 0."""
-
-    def body(i: Any, _: list[Any]) -> list[Any]:
-        code.store(_at(code, y, i), code.floats(0.0))
-        return []
-
-    code.loop(vectors, [], body)
+    _each(code, y, vectors, lambda: code.floats(0.0))
 
 
 @vector_code("ii")
 def relu(code: Lanes, y: Any, vectors: Any) -> None:
     """y = max(y, 0)."""
-
-    def body(i: Any, _: list[Any]) -> list[Any]:
-        value = code.load(_at(code, y, i))
-        code.store(_at(code, y, i), code.maximum(value, code.floats(0.0)))
-        return []
-
-    code.loop(vectors, [], body)
+    _each(code, y, vectors, lambda a: code.maximum(a, code.floats(0.0)), y)
 
 
 @vector_code("iiii")
 def gate_floats(code: Lanes, z: Any, a: Any, b: Any, vectors: Any) -> None:
     """z = gated(a, b)."""
-
-    def body(i: Any, _: list[Any]) -> list[Any]:
-        value = gated(code, code.load(_at(code, a, i)), code.load(_at(code, b, i)))
-        code.store(_at(code, z, i), value)
-        return []
-
-    code.loop(vectors, [], body)
+    _each(code, z, vectors, partial(gated, code), a, b)
 
 
 @vector_code("iiii")
 def gate_bytes(code: Lanes, z: Any, a: Any, b: Any, vectors: Any) -> None:
     """z = gated(a, b) as signed activations of scale 1 / TOP, one byte each."""
 
-    def body(i: Any, _: list[Any]) -> list[Any]:
-        value = gated(code, code.load(_at(code, a, i)), code.load(_at(code, b, i)))
-        bytes_ = whole_bytes(code, value, code.floats(TOP), SIGNED)
-        code.store(code.offset(z, i, LANES), bytes_)
-        return []
+    def found(a: Any, b: Any) -> Any:
+        return whole_bytes(code, gated(code, a, b), code.floats(TOP), SIGNED)
 
-    code.loop(vectors, [], body)
+    _each(code, z, vectors, found, a, b, wide=1)
 
 
 def _quantise(code: Lanes, y: Any, scale_at: Any, x: Any, vectors: Any, signed: bool) -> None:
@@ -171,14 +149,11 @@ def _quantise(code: Lanes, y: Any, scale_at: Any, x: Any, vectors: Any, signed: 
     scale = code.spread(builder.fdiv(ir.Constant(F32, top), most))
     code.store(scale_at, builder.fmul(most, ir.Constant(F32, 1.0 / top)))
 
-    def body(i: Any, _: list[Any]) -> list[Any]:
-        value = code.load(_at(code, x, i))
+    def found(value: Any) -> Any:
         value = value if signed else code.maximum(value, zero)
-        bytes_ = whole_bytes(code, value, scale, SIGNED if signed else 0)
-        code.store(code.offset(y, i, LANES), bytes_)
-        return []
+        return whole_bytes(code, value, scale, SIGNED if signed else 0)
 
-    code.loop(vectors, [], body)
+    _each(code, y, vectors, found, x, wide=1)
 
 
 @vector_code("iiii")

@@ -13,7 +13,7 @@ from . import packing as p
 from .activations import exponential, largest, logarithm, weigh
 from .lanes import LANES, load_float, store_float
 from .memory import inner
-from .reference import LEAST_LOG_SCALE as LEAST
+from .spec import LEAST_LOG_SCALE as LEAST
 from .spec import LEVELS_16
 
 INTS = npt.NDArray[np.int64]

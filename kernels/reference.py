@@ -11,13 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .spec import LEVELS_16, ModelSpec
+from .spec import LEAST_LOG_SCALE, LEVELS_16, ModelSpec
 from .weights import Weights, check_weights
 
 DOUBLES = npt.NDArray[np.float64]
-
-LEAST_LOG_SCALE = -14.0
-"""A logistic is never narrower: at e^-14 it lies within one level of 16 bit almost surely."""
 
 
 @dataclass

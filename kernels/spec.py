@@ -25,6 +25,9 @@ MAX_CHANNELS = 1024
 MAX_LEVELS = 1024
 LEVELS_16 = 65536  # of 16 bit, which the mixture head speaks
 MAX_MIXTURES = 32
+LEAST_LOG_SCALE = -14.0
+"""A logistic is never narrower: at e^-14 it lies within one level of 16 bit almost surely."""
+
 MAX_DILATION = 65536
 MAX_NAMES = 64
 MAX_LIST = 4096  # entries of a list in a file, before anything else is looked at

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ghostnote.kernels.reference import LEAST_LOG_SCALE
-from ghostnote.kernels.spec import LEVELS_16, ModelSpec
+from ghostnote.kernels.spec import LEAST_LOG_SCALE, LEVELS_16, ModelSpec
 
 DOUBLES = npt.NDArray[np.float64]
 

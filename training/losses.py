@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ghostnote.kernels.reference import LEAST_LOG_SCALE
-from ghostnote.kernels.spec import LEVELS_16, ModelSpec
+from ghostnote.kernels.spec import LEAST_LOG_SCALE, LEVELS_16, ModelSpec
 
 
 def nats(spec: ModelSpec, outputs: Tensor, levels: Tensor) -> Tensor:

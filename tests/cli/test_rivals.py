@@ -13,6 +13,7 @@ from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import LEVELS_16, ModelSpec
 from ghostnote.kernels.weights import random_weights
 from tests.inference.small_models import SPECS
+from tests.parts import need
 
 MIXTURE = ModelSpec(
     16000, 16, (1, 5, 2), filter_width=3, residual=6, gate=5, skip=7, head=9, levels=LEVELS_16,
@@ -90,8 +91,7 @@ def test_eager_torch_moves_its_past_to_the_front(monkeypatch: pytest.MonkeyPatch
 
 def test_the_compiled_steps_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    if shutil.which("g++") is None:
-        pytest.skip("needs a C++ compiler")
+    need("g++")
     from ghostnote.training import rivals as in_torch
 
     monkeypatch.setattr(rivals, "package_folder", lambda: tmp_path)

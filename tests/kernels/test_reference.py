@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from ghostnote.kernels.reference import (
-    LEAST_LOG_SCALE,
     Reference,
     choose,
     cumulative,
@@ -15,7 +14,7 @@ from ghostnote.kernels.reference import (
     margin,
     position,
 )
-from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.spec import LEAST_LOG_SCALE, ModelSpec
 from ghostnote.kernels.weights import Weights, random_weights
 from tests.kernels.models import DOUBLES, INTS, SPECS, model
 
