@@ -216,7 +216,7 @@ RENDER: Final = (
             Argument(
                 "json",
                 "s",
-                "an object of what to render: model, kit, bars, bpm, count, seed, dir, ...",
+                "an object of what to render: model, kit, bars, bpm, count, seed, out, ...",
             ),
         ),
         ('{"bars": 1, "bpm": 120, "count": 2}',),
