@@ -1,5 +1,6 @@
 """Our WAV files, read by libsndfile, by Python's `wave` and by a strict reader of our own."""
 
+import os
 import subprocess
 import sys
 import wave
@@ -81,6 +82,23 @@ def test_over_4_gib_it_becomes_rf64(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert labels(chunks(path)) == [(5, "five")]
     read, _ = soundfile.read(path, dtype="float32")
     np.testing.assert_array_equal(read, np.concatenate([NOISE] * 10))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs files with holes, not to fill the disk")
+def test_five_gib_are_read_by_libsndfile(tmp_path: Path) -> None:
+    path, frames = tmp_path / "a.wav", 5 * 2**30 // 8
+    with WavWriter(path, 48000, 2) as file:
+        file.write(NOISE)
+        os.truncate(path, file._head_bytes + frames * 8)
+        file.write(NOISE)  # after which the file tells how long it is
+        file.sync()
+        assert soundfile.info(path).frames == frames
+    assert path.stat().st_size == file._head_bytes + frames * 8
+    with soundfile.SoundFile(path) as read:
+        read.seek(1000)
+        np.testing.assert_array_equal(read.read(1002, dtype="float32")[:1], NOISE[1000:])
+        read.seek(frames - 1)
+        assert len(read.read(2)) == 1
 
 
 def test_tempo_and_markers_as_others_read_them(tmp_path: Path) -> None:
