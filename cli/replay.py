@@ -18,13 +18,16 @@ def replay(
     models: Annotated[
         Path, typer.Option(help="Folder with the models that are not bundled.")
     ] = Path("models"),
+    primes: Annotated[
+        Path, typer.Option(help="Folder with the sounds that voices were primed with.")
+    ] = Path("primes"),
 ) -> None:
     """Plays a logged session again, offline, to the same bits as live."""
     header, _ = read_log(log)
     if not header.exact:
-        typer.echo(f"{log}: of an earlier version, which played other bits in fp32", err=True)
+        typer.echo(f"{log}: of an earlier version, which played other bits", err=True)
     with kernel_compiled_meanwhile() as meanwhile:
         if meanwhile:
             compile_loop()
-    frames = run_replay(log, out, [models])
+    frames = run_replay(log, out, [models], primes=primes)
     typer.echo(f"{out}: {frames} frames")
