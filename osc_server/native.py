@@ -137,16 +137,6 @@ def store_release_at(typingctx: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def as_pointer(typingctx: Any, address: Any) -> Any:
-    """Turn an integer address into the pointer that `numba.carray(pointer, shape, dtype)` takes."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
-
-    return types.voidptr(types.uintp), codegen
-
-
-@intrinsic
 def as_address(typingctx: Any, pointer: Any) -> Any:
     """Turn a pointer given to a C callback into an integer address."""
     if pointer is not types.voidptr:

@@ -24,10 +24,9 @@ import numpy as np
 from numba import carray, njit, types
 from numpy.typing import NDArray
 
-from ghostnote.kernels.lanes import address_of, call_at, load_int
+from ghostnote.kernels.lanes import address_of, as_pointer, call_at, load_int
 
 from .native import (
-    as_pointer,
     fence_acquire,
     load_acquire,
     store_release,
@@ -265,11 +264,11 @@ def consume(address: int, target: int, n: int, now_ns: int) -> None:
     the signal's own plus 2/FADE_FRAMES of the level. Otherwise frames pass bit for bit. `now_ns`
     is the time at which the callback began.
     """
-    header = carray(as_pointer(np.uintp(address)), (HEADER_WORDS,), np.int64)
+    header = carray(as_pointer(address), (HEADER_WORDS,), np.int64)
     capacity, channels = header[CAPACITY], header[CHANNELS]
-    data = carray(as_pointer(np.uintp(header[DATA])), (capacity, channels), np.float32)
-    fade = carray(as_pointer(np.uintp(header[FADE])), (LEVELS + 2 * channels,), np.float32)
-    out = carray(as_pointer(np.uintp(target)), (n, channels), np.float32)
+    data = carray(as_pointer(header[DATA]), (capacity, channels), np.float32)
+    fade = carray(as_pointer(header[FADE]), (LEVELS + 2 * channels,), np.float32)
+    out = carray(as_pointer(target), (n, channels), np.float32)
     mask = capacity - 1
     last = LEVELS + channels
     state = load_acquire(header, STATE)
@@ -317,7 +316,7 @@ def consume(address: int, target: int, n: int, now_ns: int) -> None:
     header[CALLBACKS] += 1
     header[LARGEST] = max(header[LARGEST], n)
     store_release(header, READ, read + have)
-    stamps = carray(as_pointer(np.uintp(header[STAMPS])), (STAMP_SLOTS, 3), np.int64)
+    stamps = carray(as_pointer(header[STAMPS]), (STAMP_SLOTS, 3), np.int64)
     write_stamp(header, stamps, position, now_ns, position + n - read - have)
 
 

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray, cfunc, types
 
-from .native import as_pointer, call_pointer_i32, monotonic_ns
+from ghostnote.kernels.lanes import as_pointer
+
+from .native import call_pointer_i32, monotonic_ns
 from .ring import HEADER_WORDS, LOST, XRUNS, FrameRing, consume_at
 from .sink import SinkError, SinkOptions, check_channels
 
@@ -32,11 +34,11 @@ def _process(frames, user):  # type: ignore[no-untyped-def]
     link = carray(user, (_LINK_WORDS,), np.int64)
     n = np.int64(frames)
     ports = link[_PORTS]
-    block = carray(as_pointer(np.uintp(link[_SCRATCH])), (MAX_BLOCK, ports), np.float32)
+    block = carray(as_pointer(link[_SCRATCH]), (MAX_BLOCK, ports), np.float32)
     consume_at(link[_RING], link[_SCRATCH], n, now)
     for port in range(ports):
         address = call_pointer_i32(link[_GET_BUFFER], link[_FIRST_PORT + port], frames)
-        out = carray(as_pointer(np.uintp(address)), (n,), np.float32)
+        out = carray(as_pointer(address), (n,), np.float32)
         for k in range(n):
             out[k] = block[k, port]
     return 0

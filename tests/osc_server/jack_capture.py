@@ -14,7 +14,8 @@ import numpy as np
 from numba import carray, cfunc, types
 from numpy.typing import NDArray
 
-from ghostnote.osc_server.native import as_pointer, call_pointer_i32, monotonic_ns
+from ghostnote.kernels.lanes import as_pointer
+from ghostnote.osc_server.native import call_pointer_i32, monotonic_ns
 from ghostnote.osc_server.sink_jack import load_jack
 
 # Words of the callback's user data.
@@ -27,19 +28,19 @@ AROUND = 10  # cycles on either side that tell the time of one
 def _process(frames, user):  # type: ignore[no-untyped-def]
     now = monotonic_ns()
     link = carray(user, (_WORDS,), np.int64)
-    data = carray(as_pointer(np.uintp(link[_DATA])), (link[_CAPACITY],), np.float32)
+    data = carray(as_pointer(link[_DATA]), (link[_CAPACITY],), np.float32)
     # jack_last_frame_time takes the client alone; one argument more does no harm in C.
     time = call_pointer_i32(link[_FRAME_TIME], link[_CLIENT], frames) & 0xFFFFFFFF
     if link[_CYCLES] == 0:
         link[_FIRST] = time
     begin = time - link[_FIRST]
     address = call_pointer_i32(link[_GET_BUFFER], link[_PORT], frames)
-    block = carray(as_pointer(np.uintp(address)), (np.int64(frames),), np.float32)
+    block = carray(as_pointer(address), (np.int64(frames),), np.float32)
     # At its own frame, so that a cycle that JACK leaves out leaves a gap and moves nothing.
     if begin >= 0 and begin + frames <= link[_CAPACITY]:
         for k in range(frames):
             data[begin + k] = block[k]
-        stamps = carray(as_pointer(np.uintp(link[_STAMPS])), (link[_CAPACITY], 2), np.int64)
+        stamps = carray(as_pointer(link[_STAMPS]), (link[_CAPACITY], 2), np.int64)
         stamps[link[_CYCLES], 0] = begin
         stamps[link[_CYCLES], 1] = now
         link[_CYCLES] += 1
