@@ -49,14 +49,15 @@ def serve(
     models: Annotated[Path, typer.Option(help="Folder that clients may load models from.")] = Path(
         "models"
     ),
-    recordings: Annotated[Path, typer.Option(help="Folder that clients may record into.")] = Path(
-        "recordings"
-    ),
+    recordings: Annotated[
+        Path, typer.Option(help="Folder that clients may record and render into.")
+    ] = Path("recordings"),
     presets: Annotated[Path, typer.Option(help="Folder that clients keep presets in.")] = Path(
         "presets"
     ),
     primes: Annotated[
-        Path, typer.Option(help="Folder with sound files that clients may prime voices from.")
+        Path,
+        typer.Option(help="Folder with sounds to prime voices with and MIDI grooves to render."),
     ] = Path("primes"),
     outputs: Annotated[int, typer.Option(help="Pairs of output channels, 1 to 32.")] = 1,
     state: Annotated[

@@ -36,7 +36,8 @@ class ServerOptions:
     log : Path or None
         A session log, for `ghostnote replay`.
     models, recordings, presets, primes : Path
-        Folders that clients may load models from, record into, keep presets in and prime from.
+        Folders that clients may load models from, record and render into, keep presets in, and
+        take sounds to prime with and MIDI grooves to render from.
     demo : bool
         Plays a built-in pattern at once.
     precision : str
@@ -50,7 +51,7 @@ class ServerOptions:
     sync : str
         Who says where the beat is, one of `SYNC_SOURCES`.
     midi : str or None
-        Part of the name of a MIDI input, for notes and clock.
+        Part of the name of a MIDI input, for notes and clock; "virtual" makes one.
     http : bool
         Serves OSCQuery, the panel and WebSocket at the TCP port of the same number.
     """
@@ -93,8 +94,6 @@ class ServerOptions:
             raise GhostnoteError("--resume with --port 0: say from which file with --state")
         if self.sync not in SYNC_SOURCES:
             raise GhostnoteError(f"--sync {self.sync}: must be one of {', '.join(SYNC_SOURCES)}")
-        if self.sync == "midi" and not self.midi:
-            raise GhostnoteError("--sync midi: say with --midi which input has the clock")
         if self.midi is not None and not self.midi.strip():
             raise GhostnoteError("--midi: must be part of the name of a MIDI input")
         try:

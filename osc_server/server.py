@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Self
 
+from ghostnote.inference.model_file import find_model
 from ghostnote.kernels.errors import GhostnoteError
 
 from .audio import choose_sink
@@ -25,12 +26,14 @@ from .dispatch import Dispatcher
 from .encode import Value
 from .engine import Engine, EngineOptions
 from .engine_control import EngineControl, own_playing
-from .midi_in import MidiInput, MidiTriggers
+from .midi_in import VIRTUAL, MidiInput, MidiTriggers
 from .native import fine_sleep
 from .options import ServerOptions
 from .paths import PathError
 from .peer import Peer
 from .recorder import MASTER, Recorder, Recording, RecordingError, Recordings
+from .render_job import RenderJobs
+from .render_request import Folders
 from .render_job import RenderJobs
 from .render_request import Folders
 from .session_log import LogHeader, SessionLog
@@ -88,6 +91,8 @@ class Server:
             self.recordings = Recordings(control.source, options.recordings, control.music)
             folders = Folders(options.models, options.primes, options.recordings, own.file.path)
             self.render_jobs = RenderJobs(folders, options.precision)
+            self.renders = self._make_renders()
+            opened.callback(self.renders.close)
             self.sync = self._make_sync()
             self.dispatcher = Dispatcher(
                 control,
@@ -118,6 +123,12 @@ class Server:
                 self.session_log = SessionLog(options.log, header)
             opened.pop_all()
 
+    def _make_renders(self) -> RenderJobs:
+        options = self.options
+        model = find_model(options.model)
+        folders = Folders(options.models, options.primes, options.recordings, model)
+        return RenderJobs(folders, options.precision)
+
     def _make_sync(self) -> Sync:
         engine = self.engine
         transport = EngineTransport(
@@ -131,19 +142,24 @@ class Server:
             "midi": lambda: MidiSource(self._midi_input),
             "link": lambda: LinkSource(lambda: engine.tempo, lambda: engine.signature),
         }
+        if not self.sink.realtime:
+            sources = {}
         return Sync(transport, sources, lambda bar: self.dispatcher.note("/ghost/signature", bar))
 
     def _open_midi(self) -> MidiInput | None:
-        if self.options.midi is None:
-            return None
-        midi = MidiInput(self.options.midi)
+        return None if self.options.midi is None else self._make_midi(self.options.midi)
+
+    def _make_midi(self, name: str) -> MidiInput:
+        midi = MidiInput(name)
         session = self.dispatcher.session
         midi.listeners.append(MidiTriggers(self.control.submit, lambda: sorted(session.voices)))
         return midi
 
     def _midi_input(self) -> MidiInput:
+        """Return the input that --midi names, or else a port of our own; on the worker's thread."""
         if self._midi is None:
-            raise GhostnoteError("sync source midi: start the server with --midi PORT")
+            self._midi = self._make_midi(VIRTUAL)
+            self._midi.start()
         return self._midi
 
     def _engine_options(self) -> EngineOptions:
@@ -188,7 +204,6 @@ class Server:
                 self._own_recorder.start(path.name, first_frame=0)
             except (RecordingError, PathError) as error:
                 raise GhostnoteError(f"--record {path}: {error}") from None
-        self.sync.select(self.options.sync)
         self.dispatcher.start()
         session, options = self.dispatcher.session, self.options
         if options.resume and options.state and not self.sink.realtime:
@@ -197,6 +212,7 @@ class Server:
             self._play_demo()
         self.engine.start(urgent=self.sink.realtime)
         self.sink.start(self.engine.ring)
+        self.sync.select(options.sync)
         if options.resume and options.state and self.sink.realtime:
             resume(session, options.state)  # now the engine takes commands, however many
         if options.state:
@@ -305,6 +321,7 @@ class Server:
         if self._midi:
             self._midi.close()
         self.sync.close()
+        self.renders.close()
         self.dispatcher.stop()
         self.render_jobs.close()
         if self._state_file:
