@@ -33,8 +33,3 @@ class Source(NamedTuple):
     samplerate: int
     frame_of: Callable[[int], int]
     there: Callable[[], bool] = lambda: True
-
-
-def still(tempo: float = 120.0) -> Music:
-    """Return a moment at which no transport rolls."""
-    return Music(tempo, 4, False, ())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.osc_server.grab import choose_cut, grab
-from ghostnote.osc_server.music import Music, Source, still
+from ghostnote.osc_server.music import Music, Source
 from ghostnote.osc_server.ring import TapRing, tap_write
 from tests.osc_server.wav_chunks import chunks, labels, libsndfile_loop
 
@@ -27,6 +27,11 @@ def played(frames: int, capacity: int = 1 << 20, channels: int = 2) -> Source:
         block = numbers(at, min(at + 8000, frames), channels)
         tap_write(tap.header, tap.data, block, len(block))
     return Source(tap, RATE, lambda frame: RATE // MODEL_RATE * frame + 17)
+
+
+def still(tempo: float = 120.0) -> Music:
+    """Returns what the engine tells while no transport rolls."""
+    return Music(tempo, 4, False, ())
 
 
 def numbers(first: int, end: int, channels: int = 2) -> np.ndarray:

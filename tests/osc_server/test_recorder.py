@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from ghostnote.osc_server.music import Music, Source, still
+from ghostnote.osc_server.music import Music, Source
 from ghostnote.osc_server.paths import PathError
 from ghostnote.osc_server.recorder import (
     MASTER,
@@ -187,6 +187,10 @@ def test_a_full_disk_leaves_a_valid_file_and_is_told(tmp_path: Path) -> None:
     assert "free some space" in error
     assert "\n" not in error
     np.testing.assert_array_equal(sound(tmp_path / "a.wav"), ramp(0, int(frames)))
+
+
+def still() -> Music:
+    return Music(120.0, 4, False, ())
 
 
 def bars(*lines: tuple[int, int], tempo: float = 120.0) -> Callable[[], Music]:
