@@ -205,24 +205,24 @@ class WebApp:
         return web.json_response(await loop.run_in_executor(None, listed, self._site.recordings))
 
 
-class _Terse(logging.Handler):
+class _Terse(logging.Filter):
     """Tells what aiohttp logs in one line, without the traceback of every malformed request."""
 
     def __init__(self, told: Told) -> None:
         super().__init__()
         self._told = told
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Tell one record."""
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell one record in its stead."""
         error = record.exc_info[1] if record.exc_info else None
         reason = " ".join(str(error).split())[:200] if error else ""
         self._told(f"{record.getMessage()}{': ' if reason else ''}{reason}")
+        return False
 
 
 def _terse_logger(told: Told) -> logging.Logger:
     logger = logging.getLogger("ghostnote.web.requests")
-    logger.propagate = False
-    logger.handlers = [_Terse(told)]
+    logger.filters = [_Terse(told)]
     return logger
 
 
