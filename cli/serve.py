@@ -135,7 +135,10 @@ def _tell(server: Server) -> None:
     typer.echo(f"sink    {server.sink.describe()}")
     typer.echo(f"        {server.sink_reason}")
     typer.echo(f"latency {server.latency_seconds * 1e3:.1f} ms from message to device")
-    typer.echo(f"OSC     udp://{server.options.bind}:{server.udp.port}")
+    typer.echo(f"OSC     udp://{server.options.bind}:{server.network.udp.port}")
+    typer.echo(f"        tcp://{server.options.bind}:{server.network.tcp.port}")
     if server.options.open_to_network:
         typer.echo("        anyone on the network can play this server: --bind opened it")
+    if server.network.panel:
+        typer.echo(f"panel   {server.network.panel}")
     typer.echo("ready   end with Ctrl-C or /ghost/quit")

@@ -1,8 +1,8 @@
 """The server: model, engine, sink and OSC wired together, from start to end.
 
 Threads: `Server` belongs to the main thread, which sleeps and does the housekeeping. Sound is made
-by the engine's thread and taken by the sink's native callback; OSC comes in on the UDP thread;
-slow work is done on the dispatcher's worker thread. What the OSC side sees is `EngineControl`.
+by the engine's thread and taken by the sink's native callback; OSC comes in on the network's
+threads; slow work is done on the dispatcher's worker thread. What the OSC side sees is `EngineControl`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .engine import Engine, EngineOptions
 from .engine_control import EngineControl, own_playing
 from .midi_in import VIRTUAL, MidiInput, MidiTriggers
 from .native import fine_sleep
+from .network import Network
 from .options import ServerOptions
 from .paths import PathError
 from .peer import Peer
@@ -45,7 +46,6 @@ from .sync_engine import EngineTransport
 from .sync_jack import JackTransport
 from .sync_link import LinkSource
 from .sync_midi import MidiSource
-from .udp import UdpServer
 
 TICK_SECONDS = 0.01
 STARVED_SECONDS = 1.0
@@ -104,8 +104,9 @@ class Server:
             )
             opened.callback(self.dispatcher.stop)
             self.dispatcher.session.watch(self._mark_kits)
-            self.udp = UdpServer(self.dispatcher.receive, options.bind, options.port)
-            opened.callback(self.udp.stop)
+            self.network = Network(self.dispatcher, options.bind, options.port, http=options.http)
+            opened.callback(self.network.stop)
+            self.udp = self.network.udp
             self._midi = self._open_midi()
             if self._midi:
                 opened.callback(self._midi.close)
@@ -219,7 +220,7 @@ class Server:
             self._state_file = StateFile(session, options.state)
         if self._midi:
             self._midi.start()
-        self.udp.start()
+        self.network.start(self.engine.tap, self.sink.samplerate, options.recordings)
         # What lives now lives to the end: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
@@ -317,7 +318,7 @@ class Server:
 
     def close(self) -> None:
         """End the sound, finish all files, give ports and device back."""
-        self.udp.stop()
+        self.network.stop()
         if self._midi:
             self._midi.close()
         self.sync.close()
