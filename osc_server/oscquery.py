@@ -53,13 +53,14 @@ _Form: TypeAlias = tuple[tuple[Argument, str], ...]  # arguments, each with one 
 class Space:
     """All that a tree is made of: what exists, what its values are, and what names there are.
 
-    `kits` holds the kit names by voice, from 0.
+    `kits` holds the kit names by voice, from 0. `outputs` is how many pairs of them there are.
     """
 
     routes: Sequence[Route]
     values: Mapping[str, tuple[Value, ...]]
     roles: Sequence[str]
     kits: Mapping[int, Sequence[str]]
+    outputs: int
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,6 @@ def _attach(node: Node, path: str, parts: list[str], method: Node) -> None:
 def _method(route: Route, space: Space) -> Node:
     endpoint = route.endpoint
     kits = space.kits.get(route.voice, ())
-    names = (space.roles, kits)
     first, *others = _forms(endpoint, len(kits))
     tags = [endpoint.access.value, *route.name.split("/")[2:3]]
     node: Node = {
@@ -157,10 +157,17 @@ def _method(route: Route, space: Space) -> Node:
         "DESCRIPTION": _description(endpoint),
         "ACCESS": _ACCESS[endpoint.access],
         "TAGS": tags,
-        **_form(first, *names),
+        **_form(first, space, kits),
     }
     if others:
-        node["OVERLOADS"] = [_form(form, *names) for form in others]
+        # One that only converts its single argument needs no more than its type.
+        bare = len(first) == 1
+        node["OVERLOADS"] = [
+            {"TYPE": form[0][1]}
+            if bare and len(form) == 1 and endpoint.arguments[0].tag != "si"
+            else _form(form, space, kits)
+            for form in others
+        ]
     if endpoint.reply.startswith("/done"):
         node["CRITICAL"] = True  # it does something slow, or for good, and says so
     if route.name in space.values:
@@ -194,14 +201,17 @@ def _forms(endpoint: Endpoint, kits: int) -> list[_Form]:
         if any(argument.tag == "si" for argument in given):
             forms.append(tuple((argument, argument.tag[-1]) for argument in given))
         if count == 1 and given[0].tag in _NUMBERS:
-            forms += [((given[0], tag),) for tag in _NUMBERS if tag != given[0].tag]
+            one = given[0]
+            as_switch = one.low <= 0 and one.high >= 1  # else neither T nor F is in its range
+            tags = _NUMBERS if as_switch else _NUMBERS[:-1]
+            forms += [((one, tag),) for tag in tags if tag != one.tag]
     return [*forms, impulse] if endpoint.fewest == 0 else forms
 
 
-def _form(form: _Form, roles: Sequence[str], kits: Sequence[str]) -> Node:
+def _form(form: _Form, space: Space, kits: Sequence[str]) -> Node:
     """Return the attributes that have one entry per argument."""
     columns: Node = {
-        "RANGE": [_range(argument, tag, roles, kits) for argument, tag in form],
+        "RANGE": [_range(argument, tag, space, kits) for argument, tag in form],
         "UNIT": [_UNITS.get(a.unit, a.unit) or None for a, _ in form],
         "CLIPMODE": ["low" if _is_level(a) and tag != "T" else None for a, tag in form],
         "EXTENDED_TYPE": [a.name if tag != "I" else None for a, tag in form],
@@ -210,16 +220,20 @@ def _form(form: _Form, roles: Sequence[str], kits: Sequence[str]) -> Node:
     return {"TYPE": "".join(tag for _, tag in form), **told}
 
 
-def _range(argument: Argument, tag: str, roles: Sequence[str], kits: Sequence[str]) -> Node | None:
+def _range(argument: Argument, tag: str, space: Space, kits: Sequence[str]) -> Node | None:
     if argument.tag == "si":
         return {"VALS": list(kits)} if tag == "s" else {"MIN": 0, "MAX": len(kits) - 1}
     if argument.values or argument.name == "role":
-        return {"VALS": list(argument.values or roles)}
+        return {"VALS": list(argument.values or space.roles)}
     if tag not in "fidh":
         return None
-    low = SILENT_DB if _is_level(argument) else argument.low
-    ends = (("MIN", low), ("MAX", argument.high))
+    low, high = argument.low, argument.high
+    if _is_level(argument):
+        low = SILENT_DB
+    if argument.name == "pair":
+        high = space.outputs
     whole = argument.tag in "ih"
+    ends = (("MIN", low), ("MAX", high))
     return {k: int(v) if whole else float(v) for k, v in ends if math.isfinite(v)} or None
 
 

@@ -178,7 +178,8 @@ class WebApp:
                 if route.endpoint.access is not Access.TRIGGER
                 and (value := session.value(route)) is not None
             }
-            return Space(routes, values, session.control.roles, dict(session.kits))
+            control, kits = session.control, dict(session.kits)
+            return Space(routes, values, control.roles, kits, control.outputs)
 
     async def _state(self, _: web.Request) -> web.StreamResponse:
         catch = _Catch()
