@@ -18,12 +18,22 @@ from ghostnote.osc_server.control import (
     VersionReply,
 )
 from ghostnote.osc_server.dispatch import Dispatcher
-from ghostnote.osc_server.encode import Value, encode
-from ghostnote.osc_server.osc import OscMessage, by_time, parse_packet
+from ghostnote.osc_server.encode import Value, encode, encode_bundle
+from ghostnote.osc_server.osc import OscMessage, by_time, ntp_from_unix, parse_packet
 
 RATE = 24000
 ROLES = ("kick", "snare", "hat")
 KITS = ("dusty", "vinyl", "tape")
+
+
+class Clock:
+    """The dispatcher's clock, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class RecordingControl:
@@ -190,6 +200,11 @@ class RecordingControl:
         self.has_quit = True
 
 
+def bundle(control: RecordingControl, ahead: float, *messages: bytes) -> bytes:
+    """Return a bundle that is due so many seconds ahead of the engine."""
+    return encode_bundle(messages, ntp_from_unix(control.now + ahead))
+
+
 class Client:
     """One OSC client: sends through the dispatcher, keeps what comes back as messages."""
 
@@ -208,6 +223,20 @@ class Client:
         self.take()
         self.dispatcher.receive(encode(address, *values, tags=tags), self)
         return self.take()
+
+    def slow(self, address: str, *values: Value) -> list[tuple[Value, ...]]:
+        """Send a message; return the answers that came until all slow work was done."""
+        answers = self.say(address, *values)
+        done = threading.Event()
+        assert self.dispatcher.session.worker.submit(done.set)
+        assert done.wait(30)
+        return answers + self.take()
+
+    def value(self, address: str) -> tuple[Value, ...]:
+        """Return what an address reads as."""
+        ((told, *values),) = self.say("/ghost/get", address)
+        assert told == address
+        return tuple(values)
 
     def take(self) -> list[tuple[Value, ...]]:
         """Return what has come since the last call."""

@@ -6,7 +6,6 @@ import logging
 import struct
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,45 +20,7 @@ from ghostnote.osc_server.endpoint import Access, Endpoint
 from ghostnote.osc_server.osc import IMMEDIATELY, ntp_from_unix
 from ghostnote.osc_server.protocol import TABLE
 from ghostnote.osc_server.table_parts import DEFAULT_VELOCITY
-from tests.osc_server.recorder import KITS, RATE, ROLES, Client, RecordingControl
-
-
-class Clock:
-    """The dispatcher's clock, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def control() -> RecordingControl:
-    return RecordingControl()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def dispatcher(control: RecordingControl, clock: Clock) -> Iterator[Dispatcher]:
-    dispatcher = Dispatcher(control, clock=clock)
-    dispatcher.start()
-    control.batches.clear()
-    yield dispatcher
-    dispatcher.stop()
-
-
-@pytest.fixture
-def client(dispatcher: Dispatcher) -> Client:
-    return Client(dispatcher)
-
-
-def bundle(control: RecordingControl, ahead: float, *messages: bytes) -> bytes:
-    return encode_bundle(messages, ntp_from_unix(control.now + ahead))
+from tests.osc_server.recorder import KITS, RATE, ROLES, Client, Clock, RecordingControl, bundle
 
 
 @pytest.mark.parametrize(
