@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ghostnote.kernels.lanes import load_int
+
 from .bank import play_banks
 from .commands import FRAME_NOW, MAX_STEPS, Op
 from .desk import (
@@ -46,6 +48,10 @@ from .native import load_acquire, monotonic_ns, sleep_us, store_release
 from .resample import resample
 from .ring import (
     RUNNING,
+    STAMP_COUNT,
+    STAMP_NS,
+    STAMP_SLOTS,
+    STAMPS,
     records_pop,
     records_push,
     ring_fill,
@@ -94,6 +100,8 @@ OP_TEMPO, OP_PLAY, OP_ROLL, OP_STOP = int(Op.TEMPO), int(Op.PLAY), int(Op.ROLL),
 OP_BEAT, OP_QUANTUM, OP_SIGNATURE = int(Op.BEAT), int(Op.QUANTUM), int(Op.SIGNATURE)
 OP_MASTER_GAIN, OP_LIMITER = int(Op.MASTER_GAIN), int(Op.LIMITER)
 OP_CLEAR = int(Op.CLEAR_SCHED)
+
+LOST_NS = 50_000_000  # a burst so late begins a new count
 
 
 @inner
@@ -365,6 +373,38 @@ def make_hop(core: Core) -> None:
     store_release(shared, FRAME, shared[FRAME] + hop)
 
 
+@inner
+def ring_room(core: Core, outlet: Outlet) -> int:
+    """Return how many frames the ring may hold now.
+
+    Where a sink takes its bursts steadily, as JACK does, the frames for the next one are made in
+    the pace of the clock and not all at once after the last: a command that comes early in the
+    period is then heard no later than one that comes at its end. What is always ahead is the same.
+    """
+    desk = core.desk[0]
+    count = load_acquire(outlet.ring_header, STAMP_COUNT)
+    if desk.burst == 0 or count == 0:
+        return int(desk.target)
+    if count != desk.bursts:
+        stamp = ((count - 1) & (STAMP_SLOTS - 1)) * 3 + STAMP_NS
+        note_burst(core, count, load_int(outlet.ring_header[STAMPS] + 8 * stamp))
+    passed = (monotonic_ns() - desk.burst_ns) * desk.device_rate // 1_000_000_000
+    return int(desk.target - desk.burst + max(0, min(desk.burst, passed)))
+
+
+@inner
+def note_burst(core: Core, count: int, now: int) -> None:
+    """Learn when bursts are due: they come late by scheduling, and the next again on time."""
+    desk = core.desk[0]
+    due = desk.burst_ns + (count - desk.bursts) * desk.burst * 1_000_000_000 // desk.device_rate
+    late = now - due
+    if desk.bursts == 0 or late < 0 or late > LOST_NS:
+        desk.burst_ns = now
+    else:
+        desk.burst_ns = due + late // 64
+    desk.bursts = count
+
+
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy", no_cfunc_wrapper=True)
 def run(core: Core, mail: Mail, outlet: Outlet, live: bool, frames: Floats, until: int) -> int:
     """Make hop after hop: live until STOP is set, else until frame `until`.
@@ -378,7 +418,7 @@ def run(core: Core, mail: Mail, outlet: Outlet, live: bool, frames: Floats, unti
     take_commands(core, mail)
     run_due_commands(core, mail)
     while (load_acquire(shared, STOP) == 0) if live else (shared[FRAME] < until):
-        if live and ring_fill(outlet.ring_header) + out.shape[0] > core.desk[0].target:
+        if live and ring_fill(outlet.ring_header) + out.shape[0] > ring_room(core, outlet):
             ring_set_state(outlet.ring_header, RUNNING)
             sleep_us(200)
             continue

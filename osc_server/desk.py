@@ -64,6 +64,10 @@ DESK = np.dtype(
         ("hop", "i8"),
         ("rate", "i8"),
         ("target", "i8"),  # frames that the ring is kept filled to
+        ("burst", "i8"),  # frames that the sink takes, once in as much time; 0: not so steadily
+        ("device_rate", "i8"),
+        ("bursts", "i8"),  # how many have been seen
+        ("burst_ns", "i8"),  # when the last of them was due
         ("run", "i8"),  # addresses of the kernel's entries, which are so compiled once
         ("prewarm", "i8"),
         ("hit", "i8"),

@@ -34,7 +34,8 @@ from .ring import DRAINING, HEADER_WORDS, IDLE, FrameRing, RecordRing, TapRing, 
 MAX_OUTPUTS = 32
 QUEUE = 4096
 WAITING = 8192
-TAP_SECONDS = 80
+TAP_SECONDS = 80  # of one pair of outputs; of many it is shorter, for they take as much memory
+LEAST_TAP_SECONDS = 10
 VOICE_TAP_SECONDS = 40
 
 Frames = npt.NDArray[np.float32]
@@ -62,6 +63,8 @@ class EngineOptions:
         Voices that can exist at once, 64 at most; never fewer than `voices`.
     outputs : int
         Pairs of channels, 1 to 32.
+    burst : int
+        Frames that the sink takes at once, if it does so steadily; 0 if not. `ring` is above it.
     """
 
     samplerate: int
@@ -70,6 +73,7 @@ class EngineOptions:
     ring: int = 512
     max_voices: int = 16
     outputs: int = 1
+    burst: int = 0
 
     def __post_init__(self) -> None:
         if not 8000 <= self.samplerate <= 384000:
@@ -82,6 +86,10 @@ class EngineOptions:
             raise GhostnoteError(f"seed must be 0 to 2^63 - 1, found {self.seed}")
         if not 32 <= self.ring <= 65536:
             raise GhostnoteError(f"ring must be 32 to 65536 frames, found {self.ring}")
+        if not 0 <= self.burst < self.ring:
+            raise GhostnoteError(
+                f"burst must be 0 to below the ring of {self.ring}, found {self.burst}"
+            )
         if not 1 <= self.outputs <= MAX_OUTPUTS:
             raise GhostnoteError(f"outputs must be 1 to {MAX_OUTPUTS} pairs, found {self.outputs}")
 
@@ -108,7 +116,8 @@ class Engine:
         self.target = target
         capacity = 1 << max(14, (2 * target).bit_length())
         self.ring = FrameRing(capacity, channels)
-        self.tap = TapRing(_power(TAP_SECONDS * options.samplerate), channels)
+        seconds = max(LEAST_TAP_SECONDS, TAP_SECONDS // options.outputs)
+        self.tap = TapRing(_power(seconds * options.samplerate), channels)
         self.commands = RecordRing(COMMAND, QUEUE)
         self.log = RecordRing(COMMAND, 4 * QUEUE)
         self._lock = threading.Lock()
@@ -121,6 +130,7 @@ class Engine:
         self._primes: dict[int, State] = {}
         desk, entries = self._core.desk[0], cpu.entry_points()
         desk["hop"], desk["rate"], desk["target"] = hop, rate, target
+        desk["burst"], desk["device_rate"] = options.burst, options.samplerate
         for entry in ("run", "prewarm", "hit", "copy_lane", "relay"):
             desk[entry] = getattr(entries, entry)
         desk["tempo"], desk["master"], desk["master_target"] = 120.0, 1.0, 1.0
@@ -269,6 +279,8 @@ class Engine:
             )
         if frame == FRAME_NOW and self.exists(voice):
             raise GhostnoteError(f"voice {voice + 1} exists; free it first, or name no number")
+        if self.voice_tap(voice).written:
+            self._core.taps[voice] = 0.0  # what an earlier voice of that number played
         self._bring(packed, Command(Op.VOICE_NEW, voice), frame, note)
 
     def _bring(self, packed: Packed, command: Command, frame: int, note: BankNote | None) -> None:

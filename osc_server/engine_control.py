@@ -100,7 +100,7 @@ class EngineControl:
             active=engine.active,
             cpu_avg=server.load.average,
             cpu_peak=server.load.peak,
-            xruns=engine.ring.underruns + server.sink.xruns(),
+            xruns=engine.ring.underruns + server.device_xruns,
             late=engine.late,
             dropped=engine.dropped,
             sr_nominal=float(server.sink.samplerate),

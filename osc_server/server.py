@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Self
 
-from ghostnote.inference.model_file import find_model
 from ghostnote.kernels.errors import GhostnoteError
 
 from .audio import choose_sink
@@ -35,11 +34,9 @@ from .peer import Peer
 from .recorder import MASTER, Recorder, Recording, RecordingError, Recordings
 from .render_job import RenderJobs
 from .render_request import Folders
-from .render_job import RenderJobs
-from .render_request import Folders
 from .session_log import LogHeader, SessionLog
-from .sink import AudioSink, SinkError
-from .sink_null import NullSink
+from .sink import AudioSink, SinkError, SinkOptions
+from .sink_keeper import SinkKeeper
 from .state import StateFile, resume
 from .sync import Source, Sync
 from .sync_engine import EngineTransport
@@ -81,9 +78,16 @@ class Server:
 
         own = own_playing(options.model, options.precision)
         self.model = own.file
-        self.sink, self.sink_reason = _open_sink(options)
+        sink_options = _sink_options(options)
+        try:
+            sink, self.sink_reason = choose_sink(sink_options)
+        except SinkError as error:
+            raise GhostnoteError(str(error)) from None
+        self._sinks = SinkKeeper(
+            sink, sink_options, lambda line: self.dispatcher.tell("/ghost/sink", line)
+        )
         with contextlib.ExitStack() as opened:
-            opened.callback(self.sink.close)
+            opened.callback(self._sinks.close)
             self.engine = Engine(own.packed, self._engine_options())
             self.clock = self._make_clock()
             self.control = EngineControl(self, own)
@@ -91,8 +95,6 @@ class Server:
             self.recordings = Recordings(control.source, options.recordings, control.music)
             folders = Folders(options.models, options.primes, options.recordings, own.file.path)
             self.render_jobs = RenderJobs(folders, options.precision)
-            self.renders = self._make_renders()
-            opened.callback(self.renders.close)
             self.sync = self._make_sync()
             self.dispatcher = Dispatcher(
                 control,
@@ -123,12 +125,6 @@ class Server:
                 )
                 self.session_log = SessionLog(options.log, header)
             opened.pop_all()
-
-    def _make_renders(self) -> RenderJobs:
-        options = self.options
-        model = find_model(options.model)
-        folders = Folders(options.models, options.primes, options.recordings, model)
-        return RenderJobs(folders, options.precision)
 
     def _make_sync(self) -> Sync:
         engine = self.engine
@@ -174,7 +170,12 @@ class Server:
         # Half a block more than the least lets a machine that is busy elsewhere come back in time.
         ring = max(options.ring, least) if options.ring else least + self.sink.burst_frames // 2
         return EngineOptions(
-            self.sink.samplerate, options.voices, options.seed, ring, outputs=options.outputs
+            self.sink.samplerate,
+            options.voices,
+            options.seed,
+            ring,
+            outputs=options.outputs,
+            burst=self.sink.burst_frames if self.sink.steady else 0,
         )
 
     def _make_clock(self) -> AudioClock | OfflineClock:
@@ -185,6 +186,16 @@ class Server:
         clock = AudioClock(self.sink.samplerate, rate, engine_delay=delay)
         clock.follow(self.engine.ring)
         return clock
+
+    @property
+    def sink(self) -> AudioSink:
+        """What takes the frames now."""
+        return self._sinks.sink
+
+    @property
+    def device_xruns(self) -> int:
+        """Times a device was not served in time."""
+        return self._sinks.xruns()
 
     @property
     def latency_seconds(self) -> float:
@@ -289,26 +300,10 @@ class Server:
         self.starving = now - self._starved_at < STARVED_SECONDS
 
     def _watch_sink(self) -> None:
-        failure = self.sink.failure()
-        if failure is None:
-            return
-        if not self.sink.realtime:
-            log.error("%s", failure)
+        trouble = self._sinks.tick(self.engine.ring)
+        if trouble:
+            log.error("%s", trouble)
             self.quitting = True
-            return
-        log.error("%s; playing on to the null sink", failure)
-        self.dispatcher.tell("/ghost/sink", f"{failure}; playing on to the null sink")
-        self.sink.close()
-        # With the blocks of the lost one, for which the ring was made.
-        self.sink = NullSink(
-            replace(
-                self.options.sink,
-                sink="null",
-                samplerate=self.sink.samplerate,
-                blocksize=self.sink.burst_frames,
-            )
-        )
-        self.sink.start(self.engine.ring)
 
     def _mark_kits(self, address: str, values: Sequence[Value], _: Peer | None) -> None:
         """Let recordings tell of a change of kits."""
@@ -322,13 +317,12 @@ class Server:
         if self._midi:
             self._midi.close()
         self.sync.close()
-        self.renders.close()
         self.dispatcher.stop()
         self.render_jobs.close()
         if self._state_file:
             self._state_file.close()
         self.engine.stop()
-        self.sink.close()
+        self._sinks.close()
         self._end_recordings()
         if self.session_log:
             self.session_log.commands(self.engine.log.pop_all())
@@ -389,15 +383,12 @@ def _ended_by_signals(server: Server) -> Iterator[None]:
         restore()
 
 
-def _open_sink(options: ServerOptions) -> tuple[AudioSink, str]:
-    settings = options.sink
+def _sink_options(options: ServerOptions) -> SinkOptions:
+    settings = replace(options.sink, channels=2 * options.outputs)
     if settings.kind == "file" and options.seconds is not None:
         rate = settings.samplerate or 48000
         settings = replace(settings, samplerate=rate, frames=round(options.seconds * rate))
-    try:
-        return choose_sink(settings)
-    except SinkError as error:
-        raise GhostnoteError(str(error)) from None
+    return settings
 
 
 def _tell_of_recording(done: Recording) -> None:

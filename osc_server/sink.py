@@ -87,6 +87,10 @@ class AudioSink(Protocol):
         """Whether it is paced by a clock; the file sink takes what it can get."""
 
     @property
+    def steady(self) -> bool:
+        """Whether it asks for `burst_frames` once in as much time, and never for more at once."""
+
+    @property
     def burst_frames(self) -> int:
         """Frames it may ask for at once: fewer in the ring means underruns."""
 

@@ -30,6 +30,7 @@ class FileSink:
 
     name = "file"
     realtime = False
+    steady = False
     latency_seconds = 0.0
     blocksize = 0
     burst_frames = 0

@@ -108,6 +108,7 @@ class JackSink:
 
     name = "jack"
     realtime = True
+    steady = True
 
     def __init__(self, options: SinkOptions) -> None:
         self._jack = load_jack()
@@ -229,7 +230,7 @@ class JackSink:
     def failure(self) -> str | None:
         """Whether the server has shut down or thrown this client out."""
         if self._active and self._ring is not None and self._ring.lost:
-            return "the JACK server has gone away; start it and then ghostnote again"
+            return "the JACK server has gone away; start it again and ghostnote comes back to it"
         return None
 
     def describe(self) -> str:

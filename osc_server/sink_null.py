@@ -25,6 +25,7 @@ class NullSink:
 
     name = "null"
     realtime = True
+    steady = True
     latency_seconds = 0.0
 
     def __init__(self, options: SinkOptions) -> None:

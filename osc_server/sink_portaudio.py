@@ -58,6 +58,7 @@ class PortAudioSink:
 
     name = "portaudio"
     realtime = True
+    steady = False
 
     def __init__(self, options: SinkOptions) -> None:
         self._sd = load_sounddevice()

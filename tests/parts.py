@@ -57,16 +57,16 @@ class JackServer:
 
 @contextmanager
 def jack_server(
-    realtime: bool, samplerate: int = 48000, blocksize: int = 256
+    realtime: bool, samplerate: int = 48000, blocksize: int = 256, name: str = ""
 ) -> Iterator[JackServer]:
-    """Runs jackd on the dummy driver under a name of its own, and ends it on leaving.
+    """Runs jackd on the dummy driver under a name of its own or `name`, and ends it on leaving.
 
     Real-time scheduling that the system does not allow counts as a missing part.
     """
     jackd, jack_wait = need("jackd"), need("jack_wait")
     if realtime and not _realtime_allowed():
         missing("needs real-time scheduling, which this system does not allow here")
-    name = f"ghostnote-{uuid.uuid4().hex[:8]}"
+    name = name or f"ghostnote-{uuid.uuid4().hex[:8]}"
     schedule = ["-R", "-P", "10"] if realtime else ["--no-realtime"]
     # 64 ports keep it at 40 MB of shared memory instead of 100.
     command = [jackd, "-n", name, "-p", "64", *schedule]
