@@ -61,13 +61,21 @@ clean: ## remove .venv and everything that can be made again
 .venv/stamp-play: .venv/stamp-venv pyproject.toml constraints.txt
 	@echo 'Installing ghostnote into .venv (a minute or two, once)' >&2
 	@$(PIP) --editable '.[jack]'
+	@$(add_midi)
 	@touch $@
 
 # Torch, tests and tools come on top of what playing needs.
 .venv/stamp-test: .venv/stamp-venv pyproject.toml constraints.txt
 	@echo 'Installing ghostnote with torch and the tools of the tests into .venv (some minutes, once)' >&2
 	@$(PIP) --editable '.[jack,train,dev]'
+	@$(add_midi)
 	@touch .venv/stamp-play $@
+
+# Its wheels are for some Pythons only, and building it takes a compiler and headers: not for all.
+define add_midi
+$(PIP) --only-binary python-rtmidi python-rtmidi 2>/dev/null \
+  || echo 'No ready-made python-rtmidi for this Python: MIDI goes without (pip install python-rtmidi builds it)' >&2
+endef
 
 # Parts of the system. Python's own search finds a library where ldconfig is not on the PATH.
 

@@ -159,7 +159,7 @@ def test_drums_are_heard_on_the_beats_of_the_host(
         host.say(f"locate {round(6 * beat)}")
         time.sleep(1.0)
         host.say("start")
-        time.sleep(7.0)
+        time.sleep(10.0)
         places = list(watch.places)
         host.say("stop")
         time.sleep(0.5)
@@ -182,8 +182,9 @@ def test_drums_are_heard_on_the_beats_of_the_host(
     print("\nonset against the host's beat, ms:", np.round(late, 2), log)
     assert numbers[0] == 6 or numbers[0] == 7
     assert len(onsets) >= len(numbers)
-    steady = late[3:]
-    if np.ptp(kept.wander(due[3:] - 1.5, due[3:] + 0.1)) > 5e-4:
+    # A dummy driver that is not served in time leaves time out, and the song with it.
+    steady = late[3:][kept.wander(due[3:] - 1.0, due[3:] + 0.1) < 5e-4]
+    if len(steady) < 4:
         missing("needs a machine on which jackd's dummy driver keeps its time")
     assert np.median(np.abs(steady)) < 1.5
-    assert np.max(np.abs(steady)) < 6
+    assert np.max(np.abs(steady)) < 4
