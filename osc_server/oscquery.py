@@ -203,8 +203,8 @@ def _forms(endpoint: Endpoint, kits: int) -> list[_Form]:
         if count == 1 and given[0].tag in _NUMBERS:
             one = given[0]
             as_switch = one.low <= 0 and one.high >= 1  # else neither T nor F is in its range
-            tags = _NUMBERS if as_switch else _NUMBERS[:-1]
-            forms += [((one, tag),) for tag in tags if tag != one.tag]
+            others = _NUMBERS if as_switch else _NUMBERS[:-1]
+            forms += [((one, tag),) for tag in others if tag != one.tag]
     return [*forms, impulse] if endpoint.fewest == 0 else forms
 
 
