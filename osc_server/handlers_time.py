@@ -15,9 +15,6 @@ from .session import Session
 from .table_time import FASTEST_TEMPO, SLOWEST_TEMPO
 
 _SOURCE, _OFFSET, _TEMPO = "/ghost/sync/source", "/ghost/sync/offset", "/ghost/tempo"
-LONGEST_TAP: Final = 3.0
-"""Seconds: a tap after a longer pause is the first of new ones."""
-MOST_TAPS: Final = 9
 
 
 def _refuse(session: Session, followed: bool) -> None:
@@ -47,15 +44,9 @@ def _beat(session: Session, call: Call) -> None:
 
 def _tap(session: Session, call: Call) -> None:
     _refuse(session, session.control.owns_tempo())
-    now, taps = session.clock(), session.taps
-    if taps and now - taps[-1] > LONGEST_TAP:
-        taps.clear()
-    taps.append(now)
-    del taps[:-MOST_TAPS]
-    passed = taps[-1] - taps[0]
-    if passed <= 0.0:
+    tempo = session.taps.tap(session.clock())
+    if tempo is None:
         return
-    tempo = 60.0 * (len(taps) - 1) / passed
     tempo = min(max(tempo, SLOWEST_TEMPO), FASTEST_TEMPO)
     call.commands.append(Command(Op.TEMPO, value=tempo))
     # The tempo is news to the one who tapped it, too.

@@ -24,6 +24,7 @@ from .encode import Value, encode
 from .endpoint import Endpoint
 from .peer import Peer, Silence
 from .routes import Route, Routes
+from .tap import TapTempo
 from .worker import MAX_WAITING, Worker
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Session:
         self.kits: dict[int, tuple[str, ...]] = {}
         self.levels: dict[int, list[float]] = {}
         self.patterns: dict[int, list[tuple[str, int]]] = {}
-        self.taps: list[float] = []
+        self.taps = TapTempo()
         self.morphs: Effect | None = None  # the newest between presets
         self.late = 0
         self.dropped = 0
