@@ -5,6 +5,7 @@ Threads: one at a time; the worker's.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -140,5 +141,6 @@ def write_json(path: Path, data: Any) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise GhostnoteError(f"{path}: {error.strerror}") from None

@@ -147,7 +147,8 @@ class RecordingControl:
     def follow(self, source: str) -> None:
         if source == "link":
             raise GhostnoteError("Ableton Link is not installed: pip install ghostnote[link]")
-        self.followed.append(source)
+        if source != self.following():
+            self.followed.append(source)
 
     def following(self) -> str:
         return self.followed[-1] if self.followed else "internal"
