@@ -9,6 +9,7 @@ import typer
 from pythonosc.osc_message_builder import BuildError, OscMessageBuilder
 
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.osc_server.framing import FramingError, LengthFraming
 from ghostnote.osc_server.osc import OscParseError, by_time, parse_packet
 
 _VALUELESS = "TFN"
@@ -26,30 +27,42 @@ def send(
         typer.Option("--types", "-t", help="Type tags instead of a guess: i h f d s T F N."),
     ] = None,
     host: Annotated[str, typer.Option(help="Where the server listens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Its UDP port.")] = 9770,
+    port: Annotated[int, typer.Option(min=1, max=65534, help="Its UDP port.")] = 9770,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for replies.")] = 0.5,
+    tcp: Annotated[bool, typer.Option("--tcp", help="Over TCP, at the port after it.")] = False,
 ) -> None:
-    """Sends one OSC message over UDP and prints the replies that arrive within `--wait` seconds.
+    """Sends one OSC message and prints the replies that arrive within `--wait` seconds.
 
     Example: ghostnote send /ghost/voice/1/trig/kick 0.8
     """
     datagram = encode(address, values or [], types)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        # Connected, so that a host with nothing on the port says so instead of keeping silent.
-        udp.connect((host, port))
-        udp.send(datagram)
-        until = time.monotonic() + wait
+    framing = LengthFraming()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as one:
+        nobody = GhostnoteError(
+            f"no server at {host} port {port + tcp}: start one with `ghostnote serve`"
+        )
         try:
+            # UDP too, so that a host with nothing on the port says so instead of keeping silent.
+            one.connect((host, port + tcp))
+        except OSError:
+            raise nobody from None
+        try:
+            one.sendall(framing.frame(datagram) if tcp else datagram)
+            until = time.monotonic() + wait
             while (left := until - time.monotonic()) > 0:
-                udp.settimeout(left)
-                for line in decode(udp.recv(65536)):
-                    print(line, flush=True)
+                one.settimeout(left)
+                received = one.recv(65536)
+                if tcp and not received:
+                    return  # it has ended
+                for packet in framing.feed(received) if tcp else [received]:
+                    for line in decode(packet):
+                        print(line, flush=True)
         except TimeoutError:
             return
         except ConnectionRefusedError:
-            raise GhostnoteError(
-                f"no server at {host} port {port}: start one with `ghostnote serve`"
-            ) from None
+            raise nobody from None
+        except FramingError as error:
+            raise GhostnoteError(f"the reply is not OSC ({error}): is the port right?") from None
 
 
 # Without this a negative number, such as a gain in dB, would be taken for an option.

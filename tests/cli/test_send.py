@@ -13,6 +13,8 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from ghostnote.cli.main import main
 from ghostnote.cli.send import decode, encode
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.osc_server.peer import Peer
+from ghostnote.osc_server.tcp import TcpServer
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,32 @@ def test_replies_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0
     assert (heard[0].address, heard[0].params) == ("/gain", [-6.5])
     assert capsys.readouterr().out == "/done 'a b' 3 0.1\n" * 2
+
+
+class Echo:
+    """A door that says what came, and that it came."""
+
+    def receive(self, data: bytes | memoryview, peer: Peer) -> None:
+        """Answer one packet."""
+        peer.send(encode("/done", [OscMessage(bytes(data)).address, peer.name], None))
+
+    def gone(self, peer: Peer) -> None:
+        """Nothing is kept of it."""
+
+    def malformed(self, peer: Peer, reason: object) -> None:
+        """Answer what is no packet."""
+        peer.send(encode("/fail", [str(reason)], None))
+
+
+def test_over_tcp(capsys: pytest.CaptureFixture[str]) -> None:
+    server = TcpServer(Echo(), port=0)
+    server.start()
+    port = server.port - 1
+    assert main(["send", "/a/b", "1", "--tcp", "--port", str(port), "--wait", "1"]) == 0
+    server.stop()
+    assert capsys.readouterr().out.startswith("/done /a/b 'tcp 127.0.0.1:")
+    assert main(["send", "/a", "--tcp", "--port", str(port)]) == 1
+    assert "ghostnote serve" in capsys.readouterr().err
 
 
 def test_a_reply_that_is_not_osc() -> None:
