@@ -29,7 +29,7 @@ from tests.parts import need
 Seconds = NDArray[np.float64]
 
 KICK = "/ghost/voice/1/trig/kick"
-AHEAD = 0.3  # seconds that a bundle is sent before its timetag
+AHEAD = 0.05  # seconds that a bundle is sent before its timetag
 STEADY = 2e-4  # seconds
 SETTLING = 1.5  # seconds after which the server's clock has found JACK's again
 
@@ -38,6 +38,7 @@ SETTLING = 1.5  # seconds after which the server's clock has found JACK's again
 class Measured:
     """Times in seconds of the monotonic clock, in the order of the hits; onsets sorted.
 
+    `ahead` tells of each tag how many seconds before it its bundle was really sent.
     `steady` tells of each tag whether JACK's own frames kept to the clock from a while before the
     bundle's sending on: a dummy driver that is not served in time leaves time out, and with it
     what is scheduled.
@@ -46,6 +47,7 @@ class Measured:
 
     datagrams: Seconds
     tags: Seconds
+    ahead: Seconds
     onsets: Seconds
     steady: NDArray[np.bool_]
     status: tuple[object, ...]
@@ -93,14 +95,17 @@ def send_kicks(process: Process, count: int, spacing: float) -> list[float]:
     return times
 
 
-def send_bundles(client: Client, count: int, spacing: float) -> list[float]:
-    """Sends kicks as bundles, ahead of their timetags; returns the tags on the monotonic clock."""
+def send_bundles(client: Client, count: int, spacing: float) -> tuple[list[float], list[float]]:
+    """Sends kicks as bundles, AHEAD of their timetags, at any place within a hop and a block.
+
+    Returns the tags on the monotonic clock, and how far ahead each was sent.
+    """
     random.seed(1)
     # A machine that stalls between the two clocks tells too little, never too much.
     unix_offset = max(time.time() - time.monotonic() for _ in range(9))
     start = time.monotonic() + AHEAD + 0.1
-    # At any place within a hop and a block.
     tags = [start + spacing * k + random.uniform(0, 0.02) for k in range(count)]
+    ahead = []
     for tag in tags:
         time.sleep(max(0.0, tag - AHEAD - time.monotonic()))
         kick = OscMessageBuilder(KICK)
@@ -108,8 +113,9 @@ def send_bundles(client: Client, count: int, spacing: float) -> list[float]:
         bundle = OscBundleBuilder(tag + unix_offset)  # type: ignore[arg-type]  # takes parts of seconds
         bundle.add_content(kick.build())
         client.raw(bundle.build().dgram)
-    time.sleep(AHEAD + spacing)
-    return tags
+        ahead.append(tag - time.monotonic())
+    time.sleep(AHEAD + spacing + 0.2)
+    return tags, ahead
 
 
 def find_onsets(sound: NDArray[np.float32], samplerate: int, floor: float) -> list[int]:
@@ -130,25 +136,22 @@ def find_onsets(sound: NDArray[np.float32], samplerate: int, floor: float) -> li
 
 
 def measure(
-    arguments: Sequence[str],
-    hits: int,
-    spacing: float,
-    floor: float,
+    arguments: Sequence[str], hits: int, bundles: int, spacing: float, floor: float
 ) -> Measured:
-    """Plays `hits` kicks by oscsend and as many by bundles to a server on the running jackd.
+    """Plays `hits` kicks by oscsend and then `bundles` to a server on the running jackd.
 
     `arguments` are the server's, `spacing` is in seconds, `floor` as for `find_onsets`.
     """
-    seconds = 2 * hits * (spacing + 0.1) + 20
+    seconds = (hits + bundles) * (spacing + 0.1) + 20
     with serving("--sink", "jack", *arguments) as process, client_of(process.port) as client:
         with capture("ghostnote:out_1", seconds) as kept:
             time.sleep(0.5)
             datagrams = send_kicks(process, hits, spacing)
-            tags = send_bundles(client, hits, spacing)
+            tags, ahead = send_bundles(client, bundles, spacing)
         client.send("/ghost/status")
         status = client.expect("/ghost/status.reply")
         return Measured(
-            np.array(datagrams), np.array(tags), _onset_times(kept, floor),
+            np.array(datagrams), np.array(tags), np.array(ahead), _onset_times(kept, floor),
             kept.wander(np.array(tags) - AHEAD - SETTLING, np.array(tags) + 0.1) < STEADY,
             status[1:], process.log,
         )  # fmt: skip
@@ -159,11 +162,23 @@ def _onset_times(kept: Capture, floor: float) -> Seconds:
     return kept.seconds_at(np.array(frames, np.int64))
 
 
-def table(title: str, seconds: Seconds) -> str:
-    """Returns a line of a Markdown table: the distribution in milliseconds."""
+def figures(seconds: Seconds) -> dict[str, float]:
+    """Returns the distribution in milliseconds, by the names in HEADER; NaN was not heard."""
     values = seconds[~np.isnan(seconds)] * 1e3
-    figures = [values.min(), *np.percentile(values, [50, 95, 99]), values.max()]
-    return f"| {title} | {len(values)} | " + " | ".join(f"{v:.2f}" for v in figures) + " |"
+    if not len(values):
+        return {"hits": 0}
+    found = [values.min(), *np.percentile(values, [50, 95, 99]), values.max()]
+    names = ("min", "median", "p95", "p99", "max")
+    return {
+        "hits": len(values),
+        **{n: round(float(v), 3) for n, v in zip(names, found, strict=True)},
+    }
+
+
+def table(title: str, seconds: Seconds) -> str:
+    """Returns the distribution as a line of a Markdown table."""
+    hits, *others = figures(seconds).values()
+    return f"| {title} | {hits} | " + " | ".join(f"{v:.2f}" for v in others) + " |"
 
 
 HEADER = """| ms | hits | min | median | p95 | p99 | max |

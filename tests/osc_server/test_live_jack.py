@@ -50,7 +50,7 @@ def test_every_hit_is_heard_and_a_bundle_is_heard_at_its_timetag(
     model = tmp_path / "step.onnx"
     save_model(model, SPEC, steady_weights(128, 240, SHORT), {"name": "step"}, {})
     arguments = ["--model", str(model), "--ring", "1024"]  # see the test of the GIL
-    measured = measure(arguments, HITS, spacing=0.1, floor=0.25)
+    measured = measure(arguments, HITS, HITS, spacing=0.1, floor=0.25)
     latency, timing = (delays(measured, times) for times in (measured.datagrams, measured.tags))
     assert len(measured.onsets) == 2 * HITS  # and nothing else is heard
     steady = timing[measured.steady]
@@ -67,7 +67,7 @@ def test_every_hit_is_heard_and_a_bundle_is_heard_at_its_timetag(
 
 def test_the_bundled_model_is_heard_at_every_hit(jackd_realtime: JackServer) -> None:
     """Real drums: an onset at each of 50 triggers and 50 bundles."""
-    measured = measure(["--model", str(find_model(None))], HITS, spacing=0.4, floor=0.05)
+    measured = measure(["--model", str(find_model(None))], HITS, HITS, spacing=0.4, floor=0.05)
     latency, timing = (delays(measured, times) for times in (measured.datagrams, measured.tags))
     print(
         "", HEADER, table("datagram to onset", latency), table("timetag to onset", timing), sep="\n"
