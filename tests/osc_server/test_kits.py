@@ -31,7 +31,7 @@ def test_morph(
 ) -> None:
     assert client.say("/ghost/voice/2/morph", *values) == []
     assert control.commands == [
-        Command(Op.WEIGHT, 1, kit, pytest.approx(weight)) for kit, weight in enumerate(weights)
+        pytest.approx(Command(Op.WEIGHT, 1, kit, weight)) for kit, weight in enumerate(weights)
     ]
     assert client.value("/ghost/voice/2/weights") == pytest.approx(weights)
     assert client.value("/ghost/voice/2/weights/0") == pytest.approx(weights[:1])

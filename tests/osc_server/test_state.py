@@ -142,8 +142,8 @@ def test_file_is_written_now_and_then(client: Client, clock: Clock, path: Path) 
             "tempo: 0 is not within 10 to 1000 bpm",
         ),
         (
-            '{"ghostnote_state": 1, "settings": {}, "voices": {"1": {"model": "gone", '
-            '"settings": {}}}, "transport": {}}',
+            '{"ghostnote_state": 1, "settings": {}, "transport": {}, "voices": '
+            + '{"1": {"model": "gone", "settings": {}}}}',
             "no model 'gone'",
         ),
     ],
