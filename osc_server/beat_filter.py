@@ -14,14 +14,15 @@ import math
 
 _START_NOISE = 2e-3  # s
 _SHORTEST = 0.02  # s a beat
-_NOISE_LIMITS = (2e-5, 0.05)  # s
+_LEAST_NOISE = 1e-3  # s; what clocks that are thought to be good have
+_MOST_NOISE = 0.05  # s
+_GRAIN_NOISE = 0.3  # of a grain: the standard deviation of what falls anywhere within it
 _MEMORY = 1 / 32  # weight of one time in the running mean of the noise
 _TEMPO_WALK = 5e-5  # relative, per beat: tempi that people and their machines hold
 _KNOWN = 0.02  # relative; a tempo less sure than that is not told
 _FAR = 3.0  # standard deviations
 _FAR_COUNT = 3
-_FAR_LEAST = 5e-4  # s
-_SIDE_COUNT = 24  # on one side in a row: chance does that once in a week of ticks
+_SIDE_COUNT = 48  # on one side in a row: more than chance
 _NEW_TEMPO = 0.3  # relative; how far a tempo may jump
 _RESTLESS = 0.05  # walks so far per beat after that, less and less: it may be slowing down
 
@@ -29,13 +30,16 @@ _RESTLESS = 0.05  # walks so far per beat after that, less and less: it may be s
 class BeatFilter:
     """Follows (beat, seconds) that come one after the other.
 
-    `beat` is the last one taken and `seconds` when it really was.
+    `beat` is the last one taken and `seconds` when it really was. Times that come in steps of
+    `grain` seconds (JACK's blocks) drift for a while and jump back: that they scatter so much must
+    be known, or the drift is taken for the tempo.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grain: float = 0.0) -> None:
+        self._least_noise = max(_LEAST_NOISE, _GRAIN_NOISE * grain)
         self.beat = 0.0
         self.seconds = 0.0
-        self.noise = _START_NOISE
+        self.noise = max(_START_NOISE, self._least_noise)
         """By how much times scatter, about one standard deviation, in seconds."""
         self._period = 0.5
         self._held: float | None = None  # bpm, as told
@@ -86,7 +90,7 @@ class BeatFilter:
         return max(self._period, 4.0 * doubt)
 
     def _take(self, error: float, step: float) -> None:
-        limit = max(_FAR * math.sqrt(self._p00 + self.noise**2), _FAR_LEAST)
+        limit = _FAR * math.sqrt(self._p00 + self.noise**2)
         far = abs(error) >= limit
         if not far or (self._far and self._far[0] * error < 0):
             self._far.clear()
@@ -94,7 +98,7 @@ class BeatFilter:
             self._far.append(error)
         elif math.sqrt(self._p11) < _KNOWN * self._period:
             self.noise += _MEMORY * (1.25 * abs(error) - self.noise)
-            self.noise = max(_NOISE_LIMITS[0], min(_NOISE_LIMITS[1], self.noise))
+            self.noise = max(self._least_noise, min(_MOST_NOISE, self.noise))
         if len(self._far) >= _FAR_COUNT:
             # The tempo is another: what was known of it counts no more.
             self._p11 += (_NEW_TEMPO * self._period) ** 2

@@ -83,6 +83,8 @@ class MidiInput:
         self._rtmidi = _load_rtmidi()
         self._port: Any = None
         self.port_name = ""
+        self.grain = 0.0
+        """Seconds; messages arrive in steps of so much: JACK hands them out once a block."""
         self._thread: threading.Thread | None = None
         self._end = threading.Event()
         self._open()
@@ -113,6 +115,7 @@ class MidiInput:
                 port.delete()
                 continue
             self._port, self.port_name = port, found or "ghostnote"
+            self.grain = _jack_block() if api == self._rtmidi.API_UNIX_JACK else 0.0
             return
         if not apis:
             raise GhostnoteError(
@@ -219,7 +222,7 @@ def _apis(rtmidi: Any, only: str) -> list[int]:
     """Return the APIs that may be there; asking one that is not makes it write to stderr."""
     there = {
         rtmidi.API_LINUX_ALSA: ("alsa", Path("/dev/snd/seq").exists),
-        rtmidi.API_UNIX_JACK: ("jack", _jack_answers),
+        rtmidi.API_UNIX_JACK: ("jack", lambda: _jack_block() > 0.0),
     }
     found = []
     for api in rtmidi.get_compiled_api():
@@ -229,18 +232,21 @@ def _apis(rtmidi: Any, only: str) -> list[int]:
     return found
 
 
-def _jack_answers() -> bool:
+def _jack_block() -> float:
+    """Return how long a block of JACK's is, in seconds; 0 where no server answers."""
     if sys.platform == "win32":
-        return False
+        return 0.0
     try:
         jack = load_jack()
     except SinkError:
-        return False
+        return 0.0
     try:
-        jack.Client("ghostnote-look", no_start_server=True).close()
+        client = jack.Client("ghostnote-look", no_start_server=True)
     except jack.JackError:
-        return False
-    return True
+        return 0.0
+    seconds = client.blocksize / client.samplerate
+    client.close()
+    return float(seconds)
 
 
 def _seconds() -> float:

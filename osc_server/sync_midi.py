@@ -28,11 +28,11 @@ class MidiClock:
 
     After a start the first tick is beat 0; after a continue it is where the song stands. Ticks give
     the tempo while the song stands, too. A clock that was gone for half a second and is back (a
-    cable) is taken to have gone on meanwhile.
+    cable) is taken to have gone on meanwhile. `grain`: messages arrive in steps of so many seconds.
     """
 
-    def __init__(self) -> None:
-        self._filter = BeatFilter()
+    def __init__(self, grain: float = 0.0) -> None:
+        self._filter = BeatFilter(grain)
         self._ticks = 0  # since the first one
         self._song = 0  # the song's tick that the next one is
         self._rolling = False
@@ -88,13 +88,14 @@ class MidiSource:
     def __init__(self, open_input: Callable[[], MidiInput]) -> None:
         self._open_input = open_input
         self._input: MidiInput | None = None
-        self._clock = MidiClock()
+        self._clock: MidiClock | None = None
         self._heard: Heard | None = None
 
     def start(self, heard: Heard) -> None:
         """Begin to listen. Raises GhostnoteError where there is no such port, or no MIDI."""
         self._heard = heard
         self._input = self._open_input()
+        self._clock = MidiClock(self._input.grain)
         self._input.listeners.append(self._take)
         log.info("sync: MIDI clock from %s", self._input.port_name)
 
@@ -104,6 +105,7 @@ class MidiSource:
             self._input.listeners.remove(self._take)
 
     def _take(self, message: Message, seconds: float) -> None:
+        assert self._clock and self._heard  # as long as it listens
         reading = self._clock.take(message, seconds)
-        if reading is not None and self._heard is not None:
+        if reading is not None:
             self._heard(reading)

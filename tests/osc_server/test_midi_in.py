@@ -85,8 +85,8 @@ def test_notes_are_drums_and_channels_are_voices() -> None:
         [0x99, 36, 0], [0x89, 36, 64], [0x99, 36], [0x99, 100, 90], [0xB9, 36, 90], [0xF8], [],
         [0x99, 36, 200], [0xF0, *range(100), 0xF7],
     ]  # fmt: skip
-    for message in others:
-        triggers(message, 0.0)
+    for other in others:
+        triggers(other, 0.0)
     assert sent == []
 
 
