@@ -418,9 +418,10 @@ def run(core: Core, mail: Mail, outlet: Outlet, live: bool, frames: Floats, unti
     take_commands(core, mail)
     run_due_commands(core, mail)
     while (load_acquire(shared, STOP) == 0) if live else (shared[FRAME] < until):
-        if live and ring_fill(outlet.ring_header) + out.shape[0] > ring_room(core, outlet):
+        over = ring_fill(outlet.ring_header) + out.shape[0] - ring_room(core, outlet) if live else 0
+        if over > 0:
             ring_set_state(outlet.ring_header, RUNNING)
-            sleep_us(200)
+            sleep_us(max(20, min(200, over * 1_000_000 // core.desk[0].device_rate)))
             continue
         began = monotonic_ns()
         take_commands(core, mail)

@@ -162,13 +162,15 @@ class Server:
     def _engine_options(self) -> EngineOptions:
         options, spec = self.options, self.model.spec
         hop_frames = -(-spec.hop * self.sink.samplerate // spec.samplerate) + 1
-        least = max(self.sink.burst_frames, 64) + 2 * hop_frames
+        burst = max(self.sink.burst_frames, 64)
+        least = burst + 3 * hop_frames // 2
         if not self.sink.realtime:
             least = 8192
         if options.ring and options.ring < least:
             log.warning("--ring %d is too small for this sink: %d is used", options.ring, least)
-        # Half a block more than the least lets a machine that is busy elsewhere come back in time.
-        ring = max(options.ring, least) if options.ring else least + self.sink.burst_frames // 2
+        # Half a block more lets a machine that is busy elsewhere come back in time.
+        usual = burst + burst // 2 + 2 * hop_frames
+        ring = max(options.ring or usual, least)
         return EngineOptions(
             self.sink.samplerate,
             options.voices,
