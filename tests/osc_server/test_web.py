@@ -503,6 +503,26 @@ def test_half_open_requests_do_not_last(tmp_path: Path, monkeypatch: pytest.Monk
         assert silent.recv(100) == b""
 
 
+def test_no_more_than_so_many_connections(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(web_app.MAX_CONNECTIONS):
+            one = stack.enter_context(
+                socket.create_connection(("127.0.0.1", house.server.port), timeout=20)
+            )
+            one.sendall(b"HEAD /ghost/tempo HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert one.recv(4096).startswith(b"HTTP/1.1 200")
+        with socket.create_connection(("127.0.0.1", house.server.port), timeout=20) as extra:
+            assert extra.recv(100) == b""
+        assert f"{web_app.MAX_CONNECTIONS} HTTP clients" in caplog.text
+
+    def answered() -> bool:
+        with contextlib.suppress(aiohttp.ServerDisconnectedError):
+            return ask(house, "/ghost/tempo").status == 200
+        return False
+
+    until(answered, "a free place")
+
+
 @pytest.mark.parametrize(
     "junk",
     [b"\0" * 100, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"X" * 100_000,
