@@ -143,9 +143,12 @@ class Session:
             self.patterns[voice] = [self._pattern(voice, role) for role in self.control.roles]
 
     def set(self, address: str, values: Sequence[Value], originator: Peer | None) -> None:
-        """Note a parameter's value; if it changed, tell all clients but `originator`."""
+        """Note a parameter's value; if it changed, tell all clients but `originator`.
+
+        What comes due for a voice that has gone meanwhile is nobody's value.
+        """
         values = tuple(values)
-        if self.values.get(address) != values:
+        if self.values.get(address) != values and self.routes.exact(address):
             self.values[address] = values
             self.tell(address, values, originator)
 

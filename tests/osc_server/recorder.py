@@ -90,7 +90,7 @@ class RecordingControl:
         if not self.full:
             self.batches.append((frame, list(commands)))
             for command in commands:
-                if command.op is Op.VOICE_FREE:
+                if command.op is Op.VOICE_FREE and command.voice in self.there:
                     self.there.remove(command.voice)
                     self.leaving.add(command.voice)
         return not self.full

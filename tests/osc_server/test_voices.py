@@ -116,6 +116,19 @@ def test_free_in_a_bundle_happens_when_it_is_due(client: Client, control: Record
     assert client.say("/ghost/voice/2/gain", -3)[0][0] == "/fail"
 
 
+def test_what_comes_due_for_a_voice_that_is_gone_is_nobodys(
+    client: Client, control: RecordingControl
+) -> None:
+    later = [encode("/ghost/voice/2/gain", -3.0), encode("/ghost/voice/2/play")]
+    client.dispatcher.receive(bundle(control, 0.5, *later, encode("/ghost/voice/2/free")), client)
+    client.say("/ghost/voice/2/free")
+    control.now += 0.5
+    client.dispatcher.tick()
+    client.dispatcher.tick()
+    assert client.take() == [("/ghost/voice/2/state", "free")]
+    assert "/ghost/voice/2/gain" not in client.dispatcher.session.values
+
+
 def test_the_last_voice_can_be_freed_and_one_made(
     client: Client, control: RecordingControl
 ) -> None:
