@@ -100,7 +100,6 @@ class Server:
                 control,
                 own_defaults={
                     "/ghost/voice/{V}/seed": options.seed,
-                    "/ghost/sync/source": options.sync,
                 },
                 presets=options.presets,
             )
@@ -218,7 +217,6 @@ class Server:
                 self._own_recorder.start(path.name, first_frame=0)
             except (RecordingError, PathError) as error:
                 raise GhostnoteError(f"--record {path}: {error}") from None
-        self.sync.select(self.options.sync)  # before its default could be taken for a client's wish
         self.dispatcher.start()
         session, options = self.dispatcher.session, self.options
         if options.resume and options.state and not self.sink.realtime:
@@ -227,6 +225,9 @@ class Server:
             self._play_demo()
         self.engine.start(urgent=self.sink.realtime)
         self.sink.start(self.engine.ring)
+        # Only now: before, a source would have refused the table's own tempo.
+        self.sync.select(options.sync)
+        self.dispatcher.note("/ghost/sync/source", options.sync)
         if options.resume and options.state and self.sink.realtime:
             resume(session, options.state)  # now the engine takes commands, however many
         if options.state:
