@@ -23,7 +23,7 @@ from .encode import Value, encode
 from .endpoint import Endpoint
 from .handlers import SPECIAL
 from .handlers_voice import defaults
-from .handling import Call, apply, handle
+from .handling import Call, apply, handle, unknown_name
 from .osc import (
     IMMEDIATELY,
     OscMessage,
@@ -208,11 +208,19 @@ class Dispatcher:
 
     def _unknown(self, address: str) -> str:
         """Return what to say of an address that is not there."""
-        _, root, kind, number, *_ = (*address.split("/", 4), "", "", "")
-        of_a_voice = root == "ghost" and kind in ("voice", "pattern")
-        numbered = number.isascii() and number.isdigit() and len(number) < 10
-        if of_a_voice and numbered and int(number) - 1 not in self.session.voices:
-            return self.session.unknown_voice(int(number))
+        _, root, kind, number, word, name, *_ = (*address.split("/", 6), "", "", "", "", "")
+        if root != "ghost" or kind not in ("voice", "pattern"):
+            return "unknown address"
+        session = self.session
+        if number.isascii() and number.isdigit() and len(number) < 10:
+            voice = int(number) - 1
+            if voice not in session.voices:
+                return session.unknown_voice(voice + 1)
+            role = name if word == "trig" else word if kind == "pattern" else ""
+            if role and role not in session.control.roles:
+                return unknown_name("role", role, session.control.roles)
+            if word == "weights" and name not in session.kits[voice]:
+                return unknown_name("kit", name, session.kits[voice])
         return "unknown address"
 
     def _refuse(self, messages: list[OscMessage], peer: Peer, reason: str) -> None:

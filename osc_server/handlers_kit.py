@@ -11,7 +11,7 @@ from typing import Final, cast
 from ghostnote.kernels.errors import GhostnoteError
 
 from .commands import Command, Op
-from .handling import Call, Handler
+from .handling import Call, Handler, unknown_name
 from .session import Session
 
 ON_THE_POINT: Final = 1e-4
@@ -98,7 +98,7 @@ def _mix(session: Session, call: Call, levels: list[float]) -> None:
 def _kit_number(names: tuple[str, ...], kit: object) -> int:
     if isinstance(kit, str):
         if kit not in names:
-            raise GhostnoteError(f"unknown kit {kit!r}; there are {', '.join(names)}")
+            raise GhostnoteError(unknown_name("kit", kit, names))
         return names.index(kit)
     number = int(cast(int, kit))
     if not 0 <= number < len(names):

@@ -167,8 +167,13 @@ def role_number(session: Session, name: str) -> int:
     """Return the engine's number of a role."""
     roles = session.control.roles
     if name not in roles:
-        raise GhostnoteError(f"unknown role {name!r}; there are {', '.join(roles) or 'none'}")
+        raise GhostnoteError(unknown_name("role", name, roles))
     return roles.index(name)
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
+    """Return what to say of a role's or kit's name that is not there."""
+    return f"unknown {kind} {name!r}; there are {', '.join(known) or 'none'}"
 
 
 def voice_numbers(session: Session, number: int | None) -> Sequence[int]:

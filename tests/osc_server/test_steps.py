@@ -144,8 +144,8 @@ def test_followers_hear_the_text_that_a_step_makes(client: Client, clock: Clock)
     [
         (f"{KICK}/1", (1.5,), "velocity: 1.5 is not within 0 to 1"),
         (f"{KICK}/1", ("loud",), "velocity: wants a number, got type s"),
-        ("/ghost/pattern/1/gong", ("x",), "unknown address"),
-        ("/ghost/pattern/1/gong/1", (1.0,), "unknown address"),
+        ("/ghost/pattern/1/gong", ("x",), "unknown role 'gong'; there are kick, snare, hat"),
+        ("/ghost/pattern/1/gong/1", (1.0,), "unknown role 'gong'; there are kick, snare, hat"),
         ("/ghost/pattern/7/kick/1", (1.0,), "unknown voice 7; there are 1, 2"),
         ("/ghost/pattern/1", ("gong", "x"), "unknown role 'gong'; there are kick, snare, hat"),
     ],
