@@ -60,17 +60,20 @@ export function bar(name, { low, high, step, usual, curve = 1, centre = low, sho
   const output = el("output");
   const made = el("label.bar", {}, input, el("span.bar-name", { textContent: name }), output);
   let current = usual;
+  const rounded = (value) => Number((Math.round(value / step) * step).toFixed(6));
   const paint = () => {
     const at = place(Math.min(Math.max(current, low), high));
     const from = place(centre);
     input.value = at * places;
     made.style.setProperty("--from", Math.min(at, from));
     made.style.setProperty("--to", Math.max(at, from));
+    made.style.setProperty("--at", at);
+    made.classList.toggle("usual", current === usual);
     output.textContent = show(current);
     input.setAttribute("aria-valuetext", show(current));
   };
   const change = (value) => {
-    current = Math.min(Math.max(Math.round(value / step) * step, low), high);
+    current = Math.min(Math.max(rounded(value), low), high);
     paint();
     onchange(current);
   };
@@ -87,7 +90,7 @@ export function bar(name, { low, high, step, usual, curve = 1, centre = low, sho
   made.addEventListener("dblclick", () => usual !== undefined && change(usual));
   made.set = (value) => {
     if (value === undefined || Number(value) === current) return;
-    current = Number(value);
+    current = rounded(Number(value)); // as 32 bits hold it, 0.85 is not quite
     paint();
   };
   current ??= low;
@@ -106,8 +109,9 @@ export function menu(name, onchange, options = {}) {
     if (now === filled) return;
     filled = now;
     const chosen = made.value;
+    const empty = made.options.length === 0;
     made.replaceChildren(...pairs.map(([value, text]) => new Option(text, value)));
-    made.set(chosen);
+    if (!empty) made.set(chosen);
   };
   made.set = (value) => {
     const known = [...made.options].some((option) => option.value === String(value));

@@ -1,6 +1,6 @@
 // The step grid: roles by sixteenths of the voice that is shown, page by page.
 
-import { bar, button, el, showPercent } from "./dom.js";
+import { bar, button, el, showPercent, toggle } from "./dom.js";
 import { Bindings } from "./selection.js";
 
 const MOST_STEPS = 64;
@@ -26,7 +26,12 @@ export function grid(connection, selection, place, flash) {
   const pages = el("div.pages", { role: "group", "aria-label": "page of steps" });
   const clear = button("clear", () => clearAll(), { label: "Clear all steps of this voice" });
   const table = el("div.grid", { role: "grid", "aria-label": "steps" });
-  place.querySelector("h2").after(el("div.tools", {}, pages, clear));
+  // On a small screen the bars of the rows would be in the way.
+  const fine = toggle("fine", (on) => {
+    fine.set(on);
+    table.classList.toggle("fine", on);
+  }, { label: "Show length, swing and probability", className: "fine-switch" }); // prettier-ignore
+  place.querySelector("h2").after(el("div.tools", {}, pages, fine, clear));
   place.append(table);
   let rows = [];
   let page = 0;
@@ -109,7 +114,7 @@ export function grid(connection, selection, place, flash) {
       const velocity = row.steps[step] ?? 0;
       cell.style.setProperty("--v", velocity);
       cell.classList.toggle("on", velocity > 0);
-      cell.classList.toggle("beat", step % (2 * STEPS_PER_BEAT) < STEPS_PER_BEAT);
+      cell.classList.toggle("quarter", step % (2 * STEPS_PER_BEAT) < STEPS_PER_BEAT);
       cell.classList.toggle("unplayed", step >= row.length);
       const told = velocity ? `velocity ${velocity.toFixed(2)}` : "rest";
       cell.setAttribute("aria-label", `${row.role}, step ${step + 1}, ${told}`);

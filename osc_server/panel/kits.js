@@ -36,7 +36,7 @@ export function kits(connection, selection, place) {
     onchange: (value) => connection.set(address("glide"), value),
   }); // prettier-ignore
   glide.title = "how long a change of kits takes";
-  const body = el("div.kits-body", {}, pad.element, el("div.mixer", {}, faders, glide));
+  const body = el("div.kits-body", {}, pad.element, faders, glide);
   const empty = el("p.empty", { textContent: "This model has no kits.", hidden: true });
   place.append(body, empty);
   let names = [];
@@ -115,8 +115,7 @@ function xyPad(moved) {
   const element = svg("svg", {
     class: "xy", viewBox: "-0.16 -0.14 1.32 1.28", tabindex: 0, role: "application",
     "aria-label": "Morph among the kits: drag, or press the arrow keys",
-  }, svg("rect", { class: "ground", x: -0.16, y: -0.14, width: 1.32, height: 1.28, rx: 0.05 }),
-    svg("circle", { class: "ring", cx: 0.5, cy: 0.5, r: 0.5 }),
+  }, svg("circle", { class: "ring", cx: 0.5, cy: 0.5, r: 0.5 }),
     svg("circle", { class: "ring", cx: 0.5, cy: 0.5, r: 0.25 }), lines, points, cursor); // prettier-ignore
   let at = { x: 0.5, y: 0.5 };
   let spots = [];

@@ -6,10 +6,11 @@ import { Spectrum } from "./fft.js";
 const SIZE = 2048;
 const COLUMNS_PER_SECOND = 100;
 const LOWEST_HZ = 32;
-const HIGHEST_HZ = 18_000;
-const FLOOR_DB = -84;
+const HIGHEST_HZ = 15_000;
+const FLOOR_DB = -80;
 const TOP_DB = -8;
 const WAVE_SHARE = 0.26; // of the height
+const WAVE_POWER = 0.6; // soft sounds are drawn larger than they are
 const SCOPE_SECONDS = 0.025;
 const LINES_HZ = [100, 1_000, 10_000];
 // Dark to light, as heat: the colours of the panel.
@@ -30,12 +31,12 @@ export function sound(monitor, place) {
   });
   const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   let end = null;
-  const live = toggle("moving", (on) => {
-    live.set(on);
+  const freeze = toggle("freeze", (on) => {
+    freeze.set(on);
     end?.();
-    end = on ? monitor.on(take) : null;
-  }, { label: "Let the pictures move", className: "small" }); // prettier-ignore
-  place.querySelector("h2").after(el("div.tools", {}, live));
+    end = on ? null : monitor.on(take);
+  }, { label: "Let the pictures stand still", className: "small" }); // prettier-ignore
+  place.querySelector("h2").after(el("div.tools", {}, freeze));
   place.append(el("div.screens", {}, el("div.screen", {}, history, axis, trouble), el("div.screen.small-screen", {}, scope)));
 
   const ring = new Float32Array(16384);
@@ -45,6 +46,7 @@ export function sound(monitor, place) {
   let drawn = 0;
   let rate = 48000;
   let frame = 0;
+  let height01 = 1; // of the sound that fills the scope
 
   function take(samples, samplerate) {
     rate = samplerate;
@@ -117,8 +119,8 @@ export function sound(monitor, place) {
     }
     const middle = (height - 1) / 2;
     const reach = middle - 2;
-    const top = Math.round(middle - Math.min(1, high) * reach);
-    const bottom = Math.round(middle - Math.max(-1, low) * reach);
+    const top = Math.round(middle - Math.min(1, high) ** WAVE_POWER * reach);
+    const bottom = Math.round(middle + Math.min(1, -low) ** WAVE_POWER * reach);
     for (let y = 0; y < height; y++) {
       const inside = y >= top && y <= bottom;
       const colour = inside ? (high > 0.98 || low < -0.98 ? CLIP : WAVE) : GROUND;
@@ -163,12 +165,18 @@ export function sound(monitor, place) {
       beam.lineTo(width, Math.round(y * height) + 0.5);
     }
     beam.stroke();
+    // As large as the loudest of the last seconds asks for, at most ten times.
+    let loudest = 0;
+    for (let at = 0; at < frames; at++) {
+      loudest = Math.max(loudest, Math.abs(ring[(first + at + ring.length) % ring.length]));
+    }
+    height01 = Math.max(loudest, height01 * 0.985, 0.1);
     beam.strokeStyle = "#f2a07b";
     beam.lineWidth = Math.max(1.5, width / 220);
     beam.lineJoin = "round";
     beam.beginPath();
     for (let at = 0; at < frames; at++) {
-      const sample = Math.max(-1, Math.min(1, ring[(first + at + ring.length) % ring.length]));
+      const sample = ring[(first + at + ring.length) % ring.length] / height01;
       beam.lineTo((at / (frames - 1)) * width, height / 2 - sample * (height / 2 - 3));
     }
     beam.stroke();
@@ -176,7 +184,7 @@ export function sound(monitor, place) {
 
   fit(history);
   fit(scope);
-  live.set(!still);
+  freeze.set(still);
   if (!still) end = monitor.on(take);
 }
 

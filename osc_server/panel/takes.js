@@ -20,7 +20,7 @@ export function takes(connection, place, tell) {
   });
   const list = el("ul.take-list");
   const audio = el("audio", { controls: true, preload: "none", "aria-label": "player" });
-  const playing = el("p.playing");
+  const playing = el("p.now-playing");
   const player = el("div.player", { hidden: true }, playing, audio);
   place.append(el("div.row-of", {}, record, format), grabs, player, list);
 

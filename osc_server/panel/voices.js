@@ -80,7 +80,7 @@ function voiceRow(connection, selection, voice) {
   const level = meter(`level of voice ${voice}`);
   const chooser = el("button.chooser", {
     type: "button", "aria-label": `Show voice ${voice}`, onclick: () => selection.choose(voice),
-  }, el("b", { textContent: voice }), el("span.names", {}, name, kit)); // prettier-ignore
+  }, el("b", { textContent: voice }), el("span.names", {}, kit, name)); // prettier-ignore
   const mute = toggle("M", (on) => connection.set(`${root}/mute`, on), { label: `Mute voice ${voice}`, className: "small mute" }); // prettier-ignore
   const solo = toggle("S", (on) => connection.set(`${root}/solo`, on), { label: `Solo voice ${voice}`, className: "small solo" }); // prettier-ignore
   const element = el(`li.${hue(voice)}`, {}, chooser, mute, solo, level);
@@ -88,7 +88,7 @@ function voiceRow(connection, selection, voice) {
     type: "button", textContent: voice, "aria-label": `Voice ${voice}`,
     onclick: () => selection.choose(voice),
   }); // prettier-ignore
-  bindings.on(`${root}/model`, (value) => (name.textContent = value));
+  bindings.on(`${root}/model`, (value) => (name.textContent = `model ${value}`));
   bindings.on(`${root}/kit`, (value) => (kit.textContent = value || "mix of kits"));
   bindings.on(`${root}/mute`, mute.set);
   bindings.on(`${root}/solo`, solo.set);
