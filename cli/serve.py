@@ -13,6 +13,7 @@ from ghostnote.osc_server.server import Server
 from ghostnote.osc_server.server import serve as run_server
 from ghostnote.osc_server.sink import SinkError, SinkOptions
 from ghostnote.osc_server.state import default_path
+from ghostnote.osc_server.table_voice import MAX_PAIRS
 
 from .compile_ahead import kernel_compiled_meanwhile
 from .precision import Precision
@@ -89,7 +90,9 @@ def serve(
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        sink_options = SinkOptions(sink, device, samplerate, blocksize, 2 * outputs)
+        sink_options = SinkOptions(
+            sink, device, samplerate, blocksize, 2 * max(1, min(outputs, MAX_PAIRS))
+        )
     except SinkError as error:
         raise typer.BadParameter(str(error)) from None
     if state is None and port != 0:

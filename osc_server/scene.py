@@ -187,9 +187,6 @@ def put(session: Session, scene: Scene, *, exactly: bool = False) -> None:
     if exactly:
         for number in sorted(there - scene.voices.keys()):
             apply_patiently(session, [(f"/ghost/voice/{number + 1}/free", ())], Silence())
-    (source,) = scene.shared.get("sync/source", (None,))
-    if source is not None:
-        control.follow(str(source))
     apply_patiently(session, _news_of_server(session, scene), Silence())
     for number, voice in scene.voices.items():
         apply_patiently(session, _news_of_voice(session, number, voice), Silence())

@@ -20,7 +20,7 @@ from .encode import Value
 from .handling import apply_patiently
 from .peer import Peer, Silence
 from .presets import read_json, write_json
-from .scene import SERVER, Scene, as_json, capture, from_json, put
+from .scene import SERVER, Scene, as_json, capture, check, from_json, put
 from .session import Session
 
 FORMAT: Final = 1
@@ -63,13 +63,16 @@ def resume(session: Session, path: Path) -> bool:
     """Set everything to what the file at `path` holds; tell whether that could be done.
 
     What cannot is one warning, and everything is as it was. If the transport rolled it is played
-    from its first beat.
+    from its first beat. A source of time is taken up only where the server has been started with
+    none but itself; one that is not there now is one warning.
     """
     if not path.exists():
         log.info("nothing to resume: %s is not there yet", path)
         return False
     try:
         scene, rolling = _read(path)
+        check(session, scene)
+        _follow(session, scene)
         put(session, scene, exactly=True)
         if rolling and not session.control.owns_rolling():
             apply_patiently(session, [("/ghost/play", ())], Silence())
@@ -77,6 +80,17 @@ def resume(session: Session, path: Path) -> bool:
         log.warning("--resume: %s: %s; beginning with the defaults", path, error)
         return False
     return True
+
+
+def _follow(session: Session, scene: Scene) -> None:
+    """Take the time from the scene's source, or leave the source out of the scene."""
+    (source,) = scene.shared.pop("sync/source", ("internal",))
+    if session.control.following() == "internal":
+        try:
+            session.control.follow(str(source))
+            scene.shared["sync/source"] = (source,)
+        except GhostnoteError as error:
+            log.warning("--resume: %s", error)
 
 
 def _read(path: Path) -> tuple[Scene, bool]:

@@ -27,12 +27,13 @@ def written(client: Client, keeper: StateFile) -> None:
     client.slow("/ghost/sync", 1)
 
 
-def again(path: Path, control: RecordingControl | None = None) -> Client:
-    """Resume in a fresh server; return its client."""
+def again(path: Path, control: RecordingControl | None = None, source: str = "internal") -> Client:
+    """Resume in a fresh server that has been started with a source of time; return its client."""
     control = control or RecordingControl()
     dispatcher = Dispatcher(control, presets=path.parent)
     dispatcher.start()
     control.batches.clear()
+    control.follow(source)
     assert resume(dispatcher.session, path)
     client = Client(dispatcher)
     client.slow("/ghost/sync", 1)
@@ -101,6 +102,30 @@ def test_source_of_time_is_followed_again(
     assert fresh.followed == ["jack"]
     assert not any(command.op is Op.PLAY for command in fresh.commands)  # JACK says so itself
     assert after.value("/ghost/sync/source") == ("jack",)
+    after.dispatcher.stop()
+
+
+def test_a_source_of_time_that_is_not_there_is_one_warning(
+    client: Client, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.say("/ghost/tempo", 90.0)
+    StateFile(client.dispatcher.session, path).close()
+    data = json.loads(path.read_text())
+    data["settings"]["sync/source"] = "link"
+    path.write_text(json.dumps(data))
+    after = again(path)
+    assert after.value("/ghost/tempo") == (90.0,)
+    assert after.value("/ghost/sync/source") == ("internal",)
+    assert caplog.messages == [
+        "--resume: Ableton Link is not installed: pip install ghostnote[link]"
+    ]
+    after.dispatcher.stop()
+
+
+def test_a_source_of_the_command_line_stays(client: Client, path: Path) -> None:
+    StateFile(client.dispatcher.session, path).close()
+    after = again(path, source="osc")
+    assert after.dispatcher.session.control.following() == "osc"
     after.dispatcher.stop()
 
 
