@@ -1,5 +1,6 @@
 """`ghostnote serve` as a process: how it starts, plays and ends."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -191,3 +192,36 @@ def test_what_was_recorded_survives_a_kill(model: str, tmp_path: Path) -> None:
 def _has_hit(log: Path) -> bool:
     _, entries = read_log(log)
     return any(isinstance(e, LogCommand) and e.command.op is Op.TRIG for e in entries)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_server_resumes(model: str, tmp_path: Path) -> None:
+    """Its state is on disk some seconds after every change."""
+    state = tmp_path / "state.json"
+    arguments = ["--model", model, "--sink", "null", "--state", str(state)]
+    with serving(*arguments) as process, client_of(process.port) as client:
+        assert client.ask("/ghost/voice/new")[0] == "/done"
+        client.send("/ghost/voice/2/gain", -7.0)
+        until(lambda: state.exists() and "-7.0" in state.read_text(), "the state file")
+        process.end(signal.SIGKILL)
+    with serving(*arguments, "--resume") as process, client_of(process.port) as client:
+        client.send("/ghost/get", "/ghost/voice/2/gain")
+        assert client.expect("/ghost/voice/2/gain") == ("/ghost/voice/2/gain", -7.0)
+        assert process.end() == 0
+    state.write_text("{")
+    with serving(*arguments, "--resume") as process:
+        warnings = [line for line in process.log.splitlines() if "damaged" in line]
+        assert len(warnings) == 1
+        assert str(state) in warnings[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="XDG is not of Windows")
+def test_the_state_is_kept_by_port_in_the_users_folder(model: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = str(other.getsockname()[1])
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    arguments = ["--model", model, "--sink", "null", "--port", port]
+    with serving(*arguments, environment=environment) as process:
+        assert process.end() == 0
+    assert (tmp_path / "ghostnote" / f"state-{port}.json").exists()
