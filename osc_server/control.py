@@ -1,4 +1,4 @@
-"""What the OSC side needs from the rest of the server: one interface, implemented in server.py.
+"""What the OSC side needs from the rest of the server: one interface, for `EngineControl`.
 
 Threads: the dispatcher calls the methods up to `quit` from any thread, with its lock held: they must
 return at once and must not call the dispatcher. The worker thread calls the others, one at a time

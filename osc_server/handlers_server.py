@@ -120,8 +120,13 @@ def _get(session: Session, call: Call) -> None:
         raise GhostnoteError(f"unknown address {address!r}")
 
     def reply() -> None:
-        values = [(route.name, session.value(route)) for route in routes]
-        answers = [encode(name, *value) for name, value in values if value is not None]
+        answers = []
+        for route in routes:
+            value = session.value(route)
+            if value is not None:
+                arguments = route.endpoint.arguments
+                exact = bool(arguments) and arguments[0].tag == "d"
+                answers.append(encode(route.name, *value, tags="d" if exact else ""))
         if not answers:
             raise GhostnoteError(f"{address!r} has no value to tell")
         for datagram in pack(answers):

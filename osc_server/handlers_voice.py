@@ -12,7 +12,7 @@ from ghostnote.kernels.errors import GhostnoteError
 
 from .commands import Command, Op
 from .endpoint import Access
-from .handling import Call, Handler, Setting, apply, voice_numbers
+from .handling import Call, Handler, Setting, apply_patiently, voice_numbers
 from .peer import Peer, Silence
 from .session import Session
 
@@ -74,7 +74,8 @@ def add_voice(session: Session, model: str, number: int | None) -> int:
     control.new_voice(model, number)
     with session.lock:
         session.add_voice(number)
-        apply(session, defaults(session, number), Silence(), without=_BEGUN_WITH)
+        settings = defaults(session, number)
+    apply_patiently(session, settings, Silence(), without=_BEGUN_WITH)
     return number
 
 
@@ -87,16 +88,20 @@ def remove_voice(session: Session, voice: int, peer: Peer) -> None:
 
 
 def adopt_kits(session: Session, voices: Sequence[int]) -> None:
-    """Learn the kits of newly loaded models, and begin with the same kit name, or the first."""
+    """Learn the kits of newly loaded models, and begin with the same kit name, or the first.
+
+    For the worker's thread, without the lock.
+    """
     settings: list[Setting] = []
-    for voice in voices:
-        before = session.values.get(f"/ghost/voice/{voice + 1}/kit")
-        session.learn_kits(voice)
-        names = session.kits[voice]
-        if names:
-            name = before[0] if before and before[0] in names else names[0]
-            settings.append((f"/ghost/voice/{voice + 1}/kit", (name,)))
-    apply(session, settings, Silence())
+    with session.lock:
+        for voice in sorted(session.voices.intersection(voices)):
+            before = session.values.get(f"/ghost/voice/{voice + 1}/kit")
+            session.learn_kits(voice)
+            names = session.kits[voice]
+            if names:
+                name = before[0] if before and before[0] in names else names[0]
+                settings.append((f"/ghost/voice/{voice + 1}/kit", (name,)))
+    apply_patiently(session, settings, Silence())
 
 
 def _new(session: Session, call: Call) -> None:
@@ -151,8 +156,7 @@ def _model_load(session: Session, call: Call) -> None:
 
     def job() -> None:
         info = session.control.load_model(name, voices)
-        with session.lock:
-            adopt_kits(session, [voice for voice in voices if voice in session.voices])
+        adopt_kits(session, voices)
         session.done(call.peer, _LOAD, info.name, *info.kits, info.receptive, info.samplerate)
 
     call.effects.append(lambda: session.in_background(call.peer, call.command, job))

@@ -106,13 +106,19 @@ def apply(
         effect()
 
 
-def apply_patiently(session: Session, settings: Sequence[Setting], peer: Peer) -> None:
+def apply_patiently(
+    session: Session,
+    settings: Sequence[Setting],
+    peer: Peer,
+    *,
+    without: frozenset[Op] = frozenset(),
+) -> None:
     """Do `apply` without the lock held, waiting a while for room in the engine's queue."""
     deadline = time.monotonic() + FULL_SECONDS
     while True:
         try:
             with session.lock:
-                apply(session, settings, peer)
+                apply(session, settings, peer, without=without)
             return
         except QueueFull:
             if time.monotonic() > deadline:

@@ -180,8 +180,7 @@ def put(session: Session, scene: Scene, *, exactly: bool = False) -> None:
             swaps.setdefault(model, []).append(number)
     for model, numbers in swaps.items():
         control.load_model(model, numbers)
-        with session.lock:
-            adopt_kits(session, [number for number in numbers if number in session.voices])
+        adopt_kits(session, numbers)
     for number in sorted(scene.voices.keys() - there):
         add_voice(session, scene.voices[number].model, number)
     if exactly:

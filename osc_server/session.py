@@ -223,6 +223,9 @@ class Session:
             if changed:
                 self._states[voice] = state
                 self.tell(address, (state,), None)
+                hold = f"/ghost/voice/{voice + 1}/hold"
+                if state == "idle" and hold in self.values:
+                    self.set(hold, (False,), None)  # a voice that stops lets go of its loop
             for entry in asked:
                 until, of, peer = entry
                 if of == voice and (changed or now >= until):

@@ -209,6 +209,35 @@ def test_state_of_a_holding_voice(client: Client, control: RecordingControl, clo
     assert client.value("/ghost/voice/1/state") == ("holding",)
 
 
+def test_a_voice_that_stops_lets_go_of_its_loop(client: Client, control: RecordingControl) -> None:
+    control.states[0] = "holding"
+    client.say("/ghost/voice/1/hold", 1)
+    client.dispatcher.tick()
+    assert client.value("/ghost/voice/1/hold") == (True,)
+    control.states[0] = "idle"
+    client.dispatcher.tick()
+    assert client.value("/ghost/voice/1/hold") == (False,)
+
+
+def test_new_voice_and_model_wait_for_room_in_the_queue(
+    client: Client, control: RecordingControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        control.full = len(naps) % 3 != 0
+
+    monkeypatch.setattr("ghostnote.osc_server.handling.time.sleep", sleep)
+    control.full = True
+    assert client.slow("/ghost/voice/new") == [("/done", "/ghost/voice/new", 3)]
+    assert len(naps) == 3
+    control.full = True
+    assert client.slow("/ghost/model/load", "other")[0][0] == "/done"
+    assert len(naps) == 6
+    assert client.value("/ghost/voice/3/kit") == ("tape",)
+
+
 def test_reprimed_voice_is_told(client: Client, control: RecordingControl, clock: Clock) -> None:
     client.say("/ghost/notify", 1)
     client.dispatcher.tick()
