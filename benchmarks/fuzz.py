@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _seeded(made: Target, packets: int, seed: int) -> dict[str, Any]:
-    fuzzer = Fuzzer(seed, made.dispatcher)
+    fuzzer = Fuzzer(seed, made.addresses)
     streams, slowest, slowest_of = 0, 0.0, b""
     warm = max(1, packets // 5)
     before = 0
@@ -105,7 +105,7 @@ def _guided(made: Target, seconds: int, seed: int) -> None:
                 for method in vars(value).values():
                     if hasattr(method, "__code__"):
                         atheris.instrument_func(method)
-    fuzzer = Fuzzer(seed, made.dispatcher)
+    fuzzer = Fuzzer(seed, made.addresses)
     with tempfile.TemporaryDirectory() as folder:
         for number in range(500):
             Path(folder, f"p{number}").write_bytes(b"p" + fuzzer.packet())
@@ -118,6 +118,7 @@ def _guided(made: Target, seconds: int, seed: int) -> None:
                 made.packet(data[1:])
 
         options = [f"-max_total_time={seconds}", f"-timeout={HANG_SECONDS}", f"-seed={seed + 1}"]
+        options += [f"-artifact_prefix={tempfile.gettempdir()}/"]
         atheris.Setup([sys.argv[0], *options, "-max_len=2000", "-rss_limit_mb=1024", folder], once)
         atheris.Fuzz()
 

@@ -75,7 +75,7 @@ def test_streams_cut_and_damaged_anywhere(
 @settings(max_examples=20)
 @given(SEEDS)
 def test_a_hundred_damaged_packets_and_streams_of_any_seed(behind: Target, seed: int) -> None:
-    fuzzer = Fuzzer(seed, behind.dispatcher)
+    fuzzer = Fuzzer(seed, behind.addresses)
     for number in range(100):
         behind.packet(fuzzer.packet(), number)
         behind.stream(fuzzer.stream(), number)
@@ -83,7 +83,7 @@ def test_a_hundred_damaged_packets_and_streams_of_any_seed(behind: Target, seed:
 
 def test_thousands_of_packets_leave_nothing_behind(tmp_path: Path) -> None:
     with target(tmp_path) as made:
-        fuzzer = Fuzzer(0, made.dispatcher)
+        fuzzer = Fuzzer(0, made.addresses)
         counts = []
         for number in range(16000):
             made.packet(fuzzer.packet(), number)
