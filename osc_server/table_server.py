@@ -145,7 +145,7 @@ MODELS: Final = (
         Access.COMMAND,
         "Load a model and crossfade to it.",
         (MODEL, VOICE),
-        ("default",),
+        ("kit",),
         "/done /ghost/model/load s name s kit... i receptive i samplerate",
     ),
     Endpoint(
@@ -153,7 +153,7 @@ MODELS: Final = (
         Access.COMMAND,
         "Ask what a model is.",
         (MODEL,),
-        ("default",),
+        ("kit",),
         "/done /ghost/model/info s name i samplerate i receptive i roles s role... i kits s kit...",
     ),
 )

@@ -31,7 +31,7 @@ LIFE: Final = (
             ),
             Argument("id", "i", "number wanted; none: the lowest free", low=1, optional=True),
         ),
-        ("default", 3),
+        ("kit", 3),
         "/done /ghost/voice/new i id",
     ),
     trigger(

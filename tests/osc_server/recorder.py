@@ -114,7 +114,7 @@ class RecordingControl:
         return ("default", "other")
 
     def model_info(self, name: str) -> ModelInfo:
-        if name not in self.models():
+        if name not in (*self.models(), "kit"):
             raise GhostnoteError(f"no model {name!r}")
         return ModelInfo(name, RATE, 2047, ROLES, ("tape", "new") if name == "other" else KITS)
 

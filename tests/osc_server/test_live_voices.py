@@ -11,6 +11,8 @@ import pytest
 import soundfile
 
 from ghostnote.osc_server.options import ServerOptions
+from ghostnote.osc_server.protocol import TABLE
+from ghostnote.osc_server.reference import example
 from ghostnote.osc_server.server import Server
 from ghostnote.osc_server.sink import SinkOptions
 from tests.osc_server.live import Client, client_of, running
@@ -150,4 +152,28 @@ def test_a_preset_of_many_full_patterns_is_taken_whole(server: Server, client: C
     client.synced()
     assert client.ask("/ghost/preset/load", "full")[0] == "/done"
     assert server.dispatcher.session.values == before
+    assert server.engine.dropped == 0
+
+
+def test_every_example_of_the_table_is_taken(
+    server: Server, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "primes").mkdir()
+    soundfile.write(tmp_path / "primes" / "break.wav", np.zeros(24000), 24000)
+    assert client.ask("/ghost/preset/save", "chorus")[0] == "/done"
+    refused = []
+    for endpoint in sorted(TABLE, key=lambda endpoint: endpoint.address == "/ghost/preset/delete"):
+        if endpoint.address in ("/ghost/quit", "/ghost/render", "/ghost/render/cancel"):
+            continue
+        client.send(example(endpoint), *endpoint.example)
+        if endpoint.address == "/ghost/voice/{V}/free":
+            client.expect("/ghost/voice/1/state", "free")
+            assert client.ask("/ghost/voice/new", "", 1)[0] == "/done"
+        client.send("/ghost/sync", 1000)
+        while (answer := client.expect()) != ("/ghost/synced", 1000):
+            if answer[0] == "/fail":
+                refused.append(answer[1:])
+    ((address, reason),) = refused  # four bars have not been played yet
+    assert address == "/ghost/record/grab"
+    assert "grab fewer bars" in str(reason)
     assert server.engine.dropped == 0
