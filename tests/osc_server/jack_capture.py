@@ -94,8 +94,8 @@ class Capture:
 
 
 @contextmanager
-def capture(port: str, seconds: float) -> Iterator[Capture]:
-    """Keeps what `port` plays for at most so many seconds."""
+def capture(port: str | None, seconds: float) -> Iterator[Capture]:
+    """Keeps what `port`, or what others connect to capture:ear, plays for so many seconds."""
     jack = load_jack()
     lib, ffi = jack._lib, jack._ffi
     client = jack.Client("capture", no_start_server=True)
@@ -116,7 +116,8 @@ def capture(port: str, seconds: float) -> Iterator[Capture]:
         user = ffi.cast("void *", link.ctypes.data)
         jack._check(lib.jack_set_process_callback(client._ptr, process, user), "callback")
         client.activate()
-        client.connect(port, ear)
+        if port is not None:
+            client.connect(port, ear)
         yield kept
         client.deactivate()
     finally:
