@@ -84,9 +84,12 @@ parts-play:
 
 parts-test:
 	@missing=''; $(find_portaudio); \
-	for part in jackd:jackd2 jack_capture:jack-capture oscsend:liblo-tools; do \
+	for part in jackd:jackd2 jack_capture:jack-capture oscsend:liblo-tools pd:puredata-core \
+	    sclang:supercollider-language ardour7-lua:ardour chromium:chromium node:nodejs; do \
 	  command -v "$${part%%:*}" >/dev/null || missing="$$missing $${part#*:}"; \
-	done; $(call need_packages,$$missing)
+	done; \
+	[ -d /usr/lib/pd/extra/osc ] || missing="$$missing pd-osc"; \
+	$(call need_packages,$$missing)
 
 # The wheels of sounddevice hold PortAudio for macOS and Windows.
 define find_portaudio
@@ -101,15 +104,18 @@ endef
 define need_packages
 set -- $(1); if [ $$# -eq 0 ]; then :; \
 elif [ "$$(uname -s)" = Darwin ]; then \
-  echo 'To run the tests with JACK and OSC tools: brew install jack liblo' >&2; \
+  echo 'To run the tests with JACK and OSC tools: brew install jack liblo node' >&2; \
 elif ! command -v apt-get >/dev/null; then \
   echo "Missing, by their Debian names: $$* (install them with your package manager)" >&2; \
 elif [ "$$(id -u)" -ne 0 ]; then \
   echo "Missing: sudo apt-get install $$*" >&2; \
 else \
   echo "Installing $$*" >&2; \
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-    apt-get install -qq --no-install-recommends "$$@"; } >/dev/null \
-    || echo "Could not install $$*; going on without" >&2; \
+  apt-get update -qq >/dev/null; \
+  for package in "$$@"; do \
+    DEBIAN_FRONTEND=noninteractive \
+      apt-get install -qq --no-install-recommends "$$package" >/dev/null \
+      || echo "Could not install $$package; going on without" >&2; \
+  done; \
 fi
 endef

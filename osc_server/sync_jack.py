@@ -8,6 +8,7 @@ matter when we ask, nor for how long Python was held up.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 from collections import deque
@@ -23,6 +24,7 @@ from .sync import Heard, Reading
 POLL_SECONDS = 0.02
 RETRY_SECONDS = 1.0
 GONE_SECONDS = 1.0  # JACK's time stands still for so long: its server is gone
+_HELD_UP_SECONDS = 2e-4  # between two looks at clocks: then they are not compared
 _TEMPO_SECONDS = 0.25  # over which the tempo of unusual beats is measured
 
 log = logging.getLogger("ghostnote.sync")
@@ -50,6 +52,8 @@ class JackTransport:
         """
         try:
             self._jack = load_jack()
+            self._jack_time = ctypes.CDLL(self._jack._libname).jack_get_time
+            self._jack_time.restype = ctypes.c_uint64
             self._open()
         except SinkError as error:
             raise GhostnoteError(f"sync source jack: {error}") from None
@@ -100,18 +104,21 @@ class JackTransport:
         if self._client is None:
             return None
         state, position = self._client.transport_query_struct()
+        # JACK's clock is another than ours: on Linux the raw one, which NTP does not set right and
+        # which is a quarter of a second off after some hours.
+        before = _seconds()
+        ours = before - self._jack_time() * 1e-6
         now = _seconds()
         if position.usecs == self._used:
             if now - self._changed > GONE_SECONDS:
                 log.warning("sync: the JACK server is gone; the transport goes on by itself")
                 self._close()
             return None
+        if now - before > _HELD_UP_SECONDS:
+            return None
         self._used, self._changed = position.usecs, now
-        began = position.usecs * 1e-6
-        if abs(now - began) > GONE_SECONDS:
-            # The server counts by another clock (jackd -c hpet): ours and how long the cycle lasts.
-            began = now - self._client.frames_since_cycle_start / position.frame_rate
-        return self._reading(began, state == self._jack._lib.JackTransportRolling, position)
+        rolling = state == self._jack._lib.JackTransportRolling
+        return self._reading(position.usecs * 1e-6 + ours, rolling, position)
 
     def _reading(self, seconds: float, rolling: bool, position: Any) -> Reading:
         lib, rate = self._jack._lib, position.frame_rate

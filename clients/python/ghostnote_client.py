@@ -43,7 +43,8 @@ def words(data: bytes) -> list[object]:
     """A message as [address, argument, ...]."""
     found: list[object] = []
     at, tags = 0, "ss"  # the address and the tags themselves are strings
-    for tag in iter(lambda: tags[len(found) : len(found) + 1], ""):
+    while len(found) < len(tags):
+        tag = tags[len(found)]
         if tag == "s":
             word = data[at:].partition(b"\0")[0].decode()
             found, at = [*found, word], at + len(text(word))

@@ -7,6 +7,7 @@ later go through a file that the script looks for. Threads: one.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ OSC_PORT = 3819
 TRIES = 5
 CLIENT = "ardour"
 TRACK_INPUTS = f"{CLIENT}:drums/audio_in.*"
+TICKS_PER_FRAME = 282_240_000 // 48_000  # Ardour's "superclock"
 
 # The default master is MIDI clock; then Ardour takes JACK's tempo over, but neither starts nor
 # follows its transport.
@@ -87,11 +89,31 @@ class Ardour:
         """The sound files recorded so far, oldest first, left before right."""
         return sorted(self._folder.glob("session/interchange/*/audiofiles/*.wav"))
 
+    def frame_of(self, take: Path) -> int:
+        """Where on Ardour's timeline a take begins, in frames at 48 kHz, by its saved session."""
+        session = self._folder / "session" / "session.ardour"
+        entry = f'name="{take.name}" [^>]*natural-position="a([0-9]+)"'
+
+        def found() -> re.Match[str] | None:
+            return re.search(entry, session.read_text())
+
+        self.send("/save_state", 1)
+        until(lambda: found() is not None, "the take in the saved session")
+        told = found()
+        assert told
+        return int(told[1]) // TICKS_PER_FRAME
+
 
 def _make_session(folder: Path, program: str, environment: dict[str, str]) -> None:
     script = _MAKE.replace("FOLDER", str(folder))
     subprocess.run(
-        [program], input=script, text=True, env=environment, capture_output=True, timeout=60
+        [program],
+        input=script,
+        text=True,
+        env=environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
     path = folder / "session" / "session.ardour"
     text, off = path.read_text(), '<Protocol name="Open Sound Control (OSC)" active="0"/>'
@@ -105,8 +127,17 @@ def _make_session(folder: Path, program: str, environment: dict[str, str]) -> No
 
 def _connected(jackd: JackServer) -> bool:
     """Whether Ardour's track is to be seen in JACK."""
-    ports = subprocess.run([need("jack_lsp"), "-s", jackd.name], capture_output=True, text=True)
+    ports = subprocess.run(
+        [need("jack_lsp"), "-s", jackd.name], capture_output=True, text=True, check=True
+    )
     return f"{CLIENT}:drums/audio_in" in ports.stdout
+
+
+def _leave_the_sound_card(jackd: JackServer) -> None:
+    """Takes the track off the card's inputs, whose latency Ardour would take off all it records."""
+    for channel in (1, 2):
+        ends = [f"system:capture_{channel}", f"{CLIENT}:drums/audio_in {channel}"]
+        subprocess.run([need("jack_disconnect"), "-s", jackd.name, *ends], check=True)
 
 
 def _start(
@@ -124,6 +155,7 @@ def _start(
     try:
         until(lambda: ready.exists() or process.poll() is not None, "Ardour", seconds=60)
         if ready.exists() and _connected(jackd):
+            _leave_the_sound_card(jackd)
             return process
     except BaseException:
         process.kill()

@@ -52,7 +52,7 @@ def pd(*patches: Path, path: Path | None = None) -> str:
     command += ["-path", str(path)] if path else []
     for patch in patches:
         command += ["-open", str(patch)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return ended.stderr.replace("\\", "")
 
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +41,10 @@ fork {
 	10.do { g.trig(\\rim, 0.5, 1); SPACING.wait };
 	g.chord([\\clap, 1], [\\open, 0.5]);
 	g.trig(\\gong);
+	g.follow(TempoClock(2.1));
+	g.play;
+	2.5.wait;
+	g.unfollow;
 	0.8.wait;
 	say.("recorded", g.recordEnd[1] > 48000);
 	g.free;
@@ -119,6 +122,14 @@ def test_parameters_and_patterns_arrive(session: tuple[Played, list[str]]) -> No
     assert 133.0 in played.of(Op.TEMPO)
     assert any(abs(value - 0.5) < 1e-6 for value in played.of(Op.TEMPERATURE))
     assert played.of(Op.PATTERN_STEP)
+
+
+def test_the_server_follows_a_tempo_clock(session: tuple[Played, list[str]]) -> None:
+    played, lines = session
+    assert any(abs(tempo - 126) < 1 for tempo in played.of(Op.TEMPO))
+    assert not [line for line in lines if "refused" in line]
+    beats = played.of(Op.BEAT)
+    assert len(beats) >= 3
 
 
 def test_hits_come_at_their_times(session: tuple[Played, list[str]]) -> None:

@@ -4,6 +4,7 @@
 FRAME`, `tempo BPM`. It answers each with `ok`. The tempo counts quarters, as Ardour's does.
 """
 
+import statistics
 import sys
 import threading
 import time
@@ -94,8 +95,15 @@ class Watch:
     """Asks JACK's transport where it is, in this process: (monotonic seconds, frame) while it rolls."""
 
     def __init__(self) -> None:
-        self.places: list[tuple[float, int]] = []
+        self._seen: list[tuple[float, int]] = []
+        self._apart: list[float] = []
         self._end = threading.Event()
+
+    @property
+    def places(self) -> list[tuple[float, int]]:
+        """What was seen so far. JACK's clock is not ours: how far apart they are is the median."""
+        apart = statistics.median(self._apart)
+        return [(seconds + apart, frame) for seconds, frame in self._seen]
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run)
@@ -113,7 +121,10 @@ class Watch:
         while not self._end.is_set():
             state, pos = client.transport_query_struct()
             if state == jack._lib.JackTransportRolling:
-                self.places.append((pos.usecs * 1e-6, pos.frame))
+                seconds = pos.usecs * 1e-6
+                since = client.frames_since_cycle_start / pos.frame_rate
+                self._apart.append(time.monotonic() - since - seconds)
+                self._seen.append((seconds, pos.frame))
             time.sleep(0.003)
         client.close()
 

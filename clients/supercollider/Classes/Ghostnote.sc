@@ -105,15 +105,15 @@ Ghostnote {
 	tempo_ { |bpm| addr.sendMsg('/ghost/tempo', bpm) }
 	quantum_ { |beats| addr.sendMsg('/ghost/quantum', beats) }
 
-	// Tempo and beat of the server follow a TempoClock: its tempo when it changes, its beat once a bar.
+	// Tempo and beat of the server follow a TempoClock: its tempo when it changes, its beat on every beat.
 	follow { |clock|
 		var told = { |theClock, what| if (what == \tempo) { this.prTell(clock) } };
 		this.unfollow;
 		clock = clock ? TempoClock.default;
 		addr.sendMsg('/ghost/sync/source', "osc");
 		followed = (clock: clock, told: told, routine: Routine {
-			loop { this.prTell(clock); clock.beatsPerBar.wait }
-		}.play(clock, clock.beatsPerBar));
+			loop { this.prTell(clock); 1.wait }
+		}.play(clock, 1));
 		clock.addDependant(told);
 	}
 
@@ -158,9 +158,10 @@ Ghostnote {
 	notify { |on = true|
 		lease !? { lease.stop };
 		lease = nil;
+		addr.sendMsg('/ghost/notify', on.binaryValue);
 		if (on) {
 			lease = SkipJack({ addr.sendMsg('/ghost/notify', 1) }, 20, name: \ghostnote);
-		} { addr.sendMsg('/ghost/notify', 0) };
+		};
 	}
 
 	watch { |address, action|
