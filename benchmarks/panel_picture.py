@@ -58,8 +58,9 @@ async def photograph(url: str, client: Client, desktop: Path, phones: Path | Non
         await asyncio.to_thread(client.ask, "/ghost/record/grab", 2.0, "groove-116.wav")
         await page.press(".grabs button")
         await asyncio.sleep(4.0)
-        await page.until("document.querySelector('.where').textContent.endsWith('.4')")
-        await page.until("document.querySelector('.where').textContent.endsWith('.1')")
+        where = "document.querySelector('.where').textContent"
+        await page.until(f"/[02468].4$/.test({where})")  # before a bar that page 1 shows
+        await page.until(f"{where}.endsWith('.1')")
         await asyncio.sleep(AFTER_BEAT_SECONDS)
         await keep(page, desktop)
         if phones:
@@ -93,7 +94,10 @@ def main() -> None:
     phones = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     with tempfile.TemporaryDirectory() as folder:
         folders = [f"--{name}={folder}/{name}" for name in ("recordings", "presets", "primes")]
-        with serving("--sink", "null", "--ring", "4096", *folders) as server, client_of(server.port) as client:
+        with (
+            serving("--sink", "null", "--ring", "4096", *folders) as server,
+            client_of(server.port) as client,
+        ):
             set_the_stage(client)
             url = f"http://127.0.0.1:{server.port}/"
             asyncio.run(photograph(url, client, desktop, phones))

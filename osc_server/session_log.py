@@ -203,7 +203,11 @@ def _entry(line: Any) -> LogEntry:
     if "place" in line:
         weights = tuple(float(weight) for weight in line["weights"][:MAX_WEIGHTS])
         return LogPrime(
-            _whole(line["place"]), _whole(line["voice"]), str(line["prime"]), line["sha256"], weights
+            _whole(line["place"]),
+            _whole(line["voice"]),
+            str(line["prime"]),
+            line["sha256"],
+            weights,
         )
     bank = line["bank"] if "bank" in line else line["slot"]  # as it was called before format 3
     return LogLoad(_whole(bank), _whole(line["voice"]), line["model"], line["sha256"])

@@ -115,7 +115,9 @@ class WebApp:
         host = request.headers.get(hdrs.HOST, "")
         if not host_allowed(host, self._site.bind, self._names):
             self._told(f"a request for the host {host[:80]!r} was refused: not a name of this one")
-            return web.Response(status=403, text="this host name is not served here: use the address\n")
+            return web.Response(
+                status=403, text="this host name is not served here: use the address\n"
+            )
         upgrade = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
         if request.method not in ("GET", "HEAD") or upgrade:
             origin = request.headers.get(hdrs.ORIGIN)

@@ -7,7 +7,7 @@ import { decode, encodeMessage, forEachMessage, tagOf } from "./osc.js";
 
 const LEASE_RENEWAL_MS = 20_000; // of 60 s
 const STATUS_MS = 1_000;
-const RETRY_MS = [300, 600, 1_000, 2_000, 4_000];
+const RETRY_MS = [300, 600, 1_000, 2_000];
 const SEND_MS = 16; // a fader that is dragged says no more often where it is
 const METER_HZ = 20;
 const BEATS_PER_BEAT = 4;
@@ -279,9 +279,11 @@ export class Connection {
 
   /** Obeys OSCQuery's PATH_ADDED, PATH_REMOVED and PATH_CHANGED. */
   #told({ COMMAND: command, DATA: path }) {
-    if (command === "PATH_REMOVED") this.#forget(path);
+    const gone = command === "PATH_REMOVED";
+    if (gone) this.#forget(path);
     const [, branch] = /^(\/ghost\/(?:voice|pattern)\/\d+)(?:\/|$)/.exec(path) ?? [];
-    if (branch) this.#toFetch.add(branch);
+    if (gone && branch === path) this.#toFetch.delete(branch);
+    else if (branch) this.#toFetch.add(branch);
     else if (path === "/ghost") this.#toFetch.add("/ghost/voice");
     else return;
     this.#fetcher ||= window.setTimeout(() => this.#fetchChanged(), 20);

@@ -68,7 +68,7 @@ export function bar(name, { low, high, step, usual, curve = 1, centre = low, sho
     made.style.setProperty("--from", Math.min(at, from));
     made.style.setProperty("--to", Math.max(at, from));
     made.style.setProperty("--at", at);
-    made.classList.toggle("usual", current === usual);
+    made.classList.toggle("usual", current === usual || at === 0);
     output.textContent = show(current);
     input.setAttribute("aria-valuetext", show(current));
   };

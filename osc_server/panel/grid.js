@@ -5,6 +5,7 @@ import { Bindings } from "./selection.js";
 
 const MOST_STEPS = 64;
 const STEPS_PER_BEAT = 4;
+const OWN_MS = 400;
 const NARROW = window.matchMedia("(max-width: 759px)");
 const VELOCITIES = { o: 0.35, x: 0.75, X: 1 };
 const CYCLE = [0, 0.75, 1, 0.35];
@@ -42,12 +43,24 @@ export function grid(connection, selection, place, flash) {
 
   function setStep(row, step, velocity) {
     if (row.steps[step] === velocity) return;
-    // The server tells the whole text at once; until then this is how it looks.
-    row.steps[step] = velocity;
-    paintRow(row);
+    // What the server tells of it for a while may be what quicker presses have overtaken.
+    window.clearTimeout(row.own.get(step)?.timer);
+    const timer = window.setTimeout(() => {
+      row.own.delete(step);
+      merge(row);
+    }, OWN_MS);
+    row.own.set(step, { velocity, timer });
+    merge(row);
     connection.send(address(row.role, `/${step + 1}`), velocity);
     if (step >= row.length) connection.send("/ghost/get", address(row.role, "/length"));
     if (velocity > 0 && !connection.value("/ghost/rolling")) flash(row.role, velocity);
+  }
+
+  /** Shows the steps as told, but for those that have just been set here. */
+  function merge(row) {
+    row.steps = [...row.told];
+    for (const [step, { velocity }] of row.own) row.steps[step] = velocity;
+    paintRow(row);
   }
 
   function setLength(role, length) {
@@ -57,14 +70,15 @@ export function grid(connection, selection, place, flash) {
 
   function clearAll() {
     connection.send(`/ghost/pattern/${selection.voice}/clear`);
-    for (const { role } of rows) {
+    for (const { role, own } of rows) {
+      own.clear();
       connection.assume(address(role), "");
       connection.assume(address(role, "/length"), 0);
     }
   }
 
   function rowOf(role, at) {
-    const row = { role, steps: [], length: 0, cells: [] };
+    const row = { role, told: [], own: new Map(), steps: [], length: 0, cells: [] };
     row.cells = Array.from({ length: width }, (_, column) =>
       el("button.cell", { type: "button", role: "gridcell", tabIndex: at || column ? -1 : 0 }),
     );
@@ -94,8 +108,8 @@ export function grid(connection, selection, place, flash) {
       cell.dataset.column = column;
     });
     bindings.on(address(role), (text) => {
-      row.steps = parseSteps(text);
-      paintRow(row);
+      row.told = parseSteps(text);
+      merge(row);
     });
     bindings.on(address(role, "/length"), (length) => {
       row.length = length;

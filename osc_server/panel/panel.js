@@ -50,6 +50,11 @@ function show(view) {
 }
 show("play");
 
+// A button that was pressed by hand gives the keys back: space plays and stops.
+document.addEventListener("click", (event) => {
+  if (event.detail > 0) event.target.closest("button")?.blur();
+});
+
 const watch = () => monitor.want(connection.online && !document.hidden);
 document.addEventListener("visibilitychange", watch);
 connection.onState((online) => {

@@ -69,8 +69,7 @@ export function transport(connection, place) {
   document.addEventListener("keydown", (event) => {
     if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest("input:not([type=range]), select, textarea, audio")) return;
-    // A button that was reached by keys keeps its space; one that was clicked does not.
-    if (event.code === "Space" && !event.target.matches(":focus-visible")) {
+    if (event.code === "Space" && !event.target.closest("button, a")) {
       event.preventDefault();
       connection.send(connection.value("/ghost/rolling") ? "/ghost/stop" : "/ghost/play");
     } else if (event.code === "KeyT") {

@@ -83,7 +83,9 @@ class Page:
         )  # fmt: skip
         await self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
 
-    async def place(self, selector: str, across: float = 0.5, down: float = 0.5) -> dict[str, float]:
+    async def place(
+        self, selector: str, across: float = 0.5, down: float = 0.5
+    ) -> dict[str, float]:
         """Returns a point of the first element that matches, scrolled into view."""
         box = await self.run(
             f"""(() => {{
@@ -104,7 +106,9 @@ class Page:
                 type=kind, button="left", buttons=held, clickCount=1, **point,
             )  # fmt: skip
 
-    async def drag(self, selector: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+    async def drag(
+        self, selector: str, start: tuple[float, float], end: tuple[float, float]
+    ) -> None:
         """Drags the mouse from one place on an element to another, each as parts of its size."""
         first, last = await self.place(selector, *start), await self.place(selector, *end)
         middle = {axis: (first[axis] + last[axis]) / 2 for axis in first}
