@@ -40,7 +40,9 @@ def test_the_loop_is_compiled_without_the_kernel_and_once(cold: Path) -> None:
     first = compiled(LOOP)
     assert "run ghostnote.osc_server.core" in first
     assert "resample ghostnote.osc_server.resample" in first
-    assert not [line for line in first if "kernels" in line]
+    of_kernels = [line for line in first if "kernels" in line]
+    # The chances of a pattern's steps are drawn by the kernels' generator, three small functions.
+    assert [line for line in of_kernels if not line.endswith("kernels.rng")] == []
     ours = [line for line in first if "ghostnote" in line]
     assert sorted(ours) == sorted(set(ours)), "a function is compiled for two types"
     assert is_cold()

@@ -126,7 +126,8 @@ class RecordingControl:
         return info
 
     def new_voice(self, model: str, voice: int) -> None:
-        assert not self.exists(voice)
+        if self.exists(voice):  # it was told to go at a time that has not come
+            raise GhostnoteError(f"voice {voice + 1} exists")
         info = self.model_info(model or "default")
         self.kit_names[voice], self.model_names[voice] = info.kits, info.name
         self.there.add(voice)
