@@ -1,8 +1,8 @@
 """What the engine's compiled loop works on: its records, its words, and how its parts are compiled.
 
 Threads: the arrays belong to the engine's thread but for `shared`, whose words anyone may read,
-STOP, which anyone may set, `levels`, which anyone may read, and the rows of `banks` and `primes`
-that are not in use, which are Python's.
+STOP, which anyone may set, `levels`, which anyone may read, the desk's `target` and `burst`, which
+Python may raise, and the rows of `banks` and `primes` that are not in use, which are Python's.
 
 A bank is a model with the streams of all voices that play it, as lanes of one state. Lanes come and
 go by a new layout in the bank's second pair of arrays, so nothing is allocated. Voice v draws the
@@ -105,6 +105,7 @@ VOICE = np.dtype(
         ("tail_left", "i8"),
         ("index", "i8"),  # of its random numbers, while it has no lane
         ("born", "i8"),  # the frame from which on its tap is its own
+        ("ended_before", "i8"),  # the frame to which it is that of the voice before
         ("seed", "i8"),
         ("top_k", "i8"),
         ("temperature", "f8"),

@@ -232,6 +232,21 @@ class Engine:
         """Return whether a voice is there, be it silent."""
         return bool(self._core.voices[voice]["exists"])
 
+    def voice_born(self, voice: int) -> int:
+        """Return the frame from which on a voice's tap is its own."""
+        return int(self._core.voices[voice]["born"])
+
+    def voice_ended(self, voice: int, born: int) -> int | None:
+        """Return before which frame the voice that was born then ended; None while it is there.
+
+        A later voice of its number may be there already.
+        """
+        row = self._core.voices[voice]
+        there, written = bool(row["exists"]), self.voice_tap(voice).written
+        if row["born"] != born:  # looked at last: what was seen before may be the later one's
+            return int(row["ended_before"])
+        return None if there else written
+
     def voice_idle(self, voice: int) -> bool:
         """Return whether a voice is stopped."""
         return bool(self._core.voices[voice]["state"] == c.IDLE)
@@ -279,8 +294,6 @@ class Engine:
             )
         if frame == FRAME_NOW and self.exists(voice):
             raise GhostnoteError(f"voice {voice + 1} exists; free it first, or name no number")
-        if self.voice_tap(voice).written:
-            self._core.taps[voice] = 0.0  # what an earlier voice of that number played
         self._bring(packed, Command(Op.VOICE_NEW, voice), frame, note)
 
     def _bring(self, packed: Packed, command: Command, frame: int, note: BankNote | None) -> None:
@@ -330,6 +343,16 @@ class Engine:
         if not self.submit([Command(Op.PRIME, voice, free)], frame):
             in_use[free] = 0
             raise GhostnoteError("prime: the command queue is full; try again")
+
+    def widen(self, target: int, burst: int) -> None:
+        """Keep `target` frames ahead from now on, for a sink that takes `burst` (as in the options).
+
+        It may be called while the engine runs; what the ring cannot hold is left out.
+        """
+        self.target = min(target, self.ring.capacity - self.resampler.max_out)
+        # Two aligned words, each of which the loop sees whole; in between it fills up too much.
+        self._core.desk[0]["target"] = self.target
+        self._core.desk[0]["burst"] = burst
 
     def start(self, *, urgent: bool = False) -> None:
         """Begin to fill the ring, in a thread of the engine's own.

@@ -153,7 +153,7 @@ class FrameRing:
 
     @property
     def largest_block(self) -> int:
-        """The most frames that the sink asked for at once; some servers change it while playing."""
+        """The most frames that this sink asked for at once; some servers change it while playing."""
         return int(self.header[LARGEST])
 
     @property

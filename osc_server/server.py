@@ -68,6 +68,7 @@ class Server:
         self.quitting = False
         self.load = _Load()
         self.starving = False
+        self._closed = False
         self._underruns = 0
         self._starved_at = -STARVED_SECONDS
         self._log_trouble = ""
@@ -86,6 +87,7 @@ class Server:
         self._sinks = SinkKeeper(
             sink, sink_options, lambda line: self.dispatcher.tell("/ghost/sink", line)
         )
+        self._burst = sink.burst_frames
         with contextlib.ExitStack() as opened:
             opened.callback(self._sinks.close)
             self.engine = Engine(own.packed, self._engine_options())
@@ -130,7 +132,7 @@ class Server:
         transport = EngineTransport(
             engine,
             self.clock,
-            self.sink.burst_frames / self.sink.samplerate,
+            lambda: self._burst / self.sink.samplerate,
             lambda: self.sink.latency_seconds,
         )
         sources: dict[str, Callable[[], Source]] = {
@@ -159,25 +161,27 @@ class Server:
         return self._midi
 
     def _engine_options(self) -> EngineOptions:
-        options, spec = self.options, self.model.spec
-        hop_frames = -(-spec.hop * self.sink.samplerate // spec.samplerate) + 1
-        burst = max(self.sink.burst_frames, 64)
-        least = burst + 3 * hop_frames // 2
-        if not self.sink.realtime:
-            least = 8192
-        if options.ring and options.ring < least:
-            log.warning("--ring %d is too small for this sink: %d is used", options.ring, least)
-        # Half a block more lets a machine that is busy elsewhere come back in time.
-        usual = burst + burst // 2 + 2 * hop_frames
-        ring = max(options.ring or usual, least)
+        options = self.options
+        ring = self._ring_for(self._burst)
+        if options.ring and options.ring < ring:
+            log.warning("--ring %d is too small for this sink: %d is used", options.ring, ring)
         return EngineOptions(
             self.sink.samplerate,
             options.voices,
             options.seed,
             ring,
             outputs=options.outputs,
-            burst=self.sink.burst_frames if self.sink.steady else 0,
+            burst=self._burst if self.sink.steady else 0,
         )
+
+    def _ring_for(self, burst: int) -> int:
+        """Return how many frames are kept ahead of a sink that takes `burst` of them at once."""
+        spec, burst = self.model.spec, max(burst, 64)
+        hop_frames = -(-spec.hop * self.sink.samplerate // spec.samplerate) + 1
+        least = burst + 3 * hop_frames // 2 if self.sink.realtime else 8192
+        # Half a block more lets a machine that is busy elsewhere come back in time.
+        usual = burst + burst // 2 + 2 * hop_frames
+        return max(self.options.ring or usual, least)
 
     def _make_clock(self) -> AudioClock | OfflineClock:
         rate = self.model.spec.samplerate
@@ -307,6 +311,20 @@ class Server:
         if trouble:
             log.error("%s", trouble)
             self.quitting = True
+        burst = max(self.sink.burst_frames, self.engine.ring.largest_block)
+        if burst > self._burst:
+            self._widen(burst)
+
+    def _widen(self, burst: int) -> None:
+        """Keep more frames ahead, of a sink that now takes so many at once."""
+        self._burst = burst
+        self.engine.widen(self._ring_for(burst), burst if self.sink.steady else 0)
+        line = (
+            f"{self.sink.name} takes {burst} frames at once now: "
+            f"{self.engine.target} are kept ahead, the latency is {1e3 * self.latency_seconds:.0f} ms"
+        )
+        log.warning("%s", line)
+        self.dispatcher.tell("/ghost/sink", line)
 
     def _mark_kits(self, address: str, values: Sequence[Value], _: Peer | None) -> None:
         """Let recordings tell of a change of kits."""
@@ -315,7 +333,10 @@ class Server:
             self.recordings.mark(f"voice {voice}: kit {values[0]}", int(voice) - 1)
 
     def close(self) -> None:
-        """End the sound, finish all files, give ports and device back."""
+        """End the sound, finish all files, give ports and device back. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
         self.network.stop()
         if self._midi:
             self._midi.close()

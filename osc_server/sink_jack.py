@@ -155,7 +155,9 @@ class JackSink:
     @property
     def latency_seconds(self) -> float:
         """One block: what JACK itself adds. JACK-Client does not tell the sound card's share."""
-        return self.blocksize / self.samplerate
+        # The server's block may have grown since this client was opened.
+        largest = self._ring.largest_block if self._ring else 0
+        return max(self.blocksize, largest) / self.samplerate
 
     @property
     def port_names(self) -> list[str]:

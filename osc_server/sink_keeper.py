@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .audio import choose_sink
-from .ring import LOST, FrameRing
+from .ring import LARGEST, LOST, FrameRing
 from .sink import AudioSink, SinkError, SinkOptions
 from .sink_null import NullSink
 
@@ -47,14 +47,14 @@ class SinkKeeper:
         self._tell = tell
         self._knock_seconds = knock_seconds
         self._samplerate, self._burst = sink.samplerate, sink.burst_frames
-        self._xruns_before = 0
+        self._refusal = ""
         self._found: AudioSink | None = None
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
     def xruns(self) -> int:
         """Times any device was not served in time, by its own count."""
-        return self._xruns_before + self.sink.xruns()
+        return self.sink.xruns()  # the ring's, which all of them count on
 
     def tick(self, ring: FrameRing) -> str | None:
         """Look after the sink; returns why nothing more can be played, where that is so."""
@@ -70,39 +70,56 @@ class SinkKeeper:
     def close(self) -> None:
         """Give the device back, and stop looking for one."""
         self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._end_knocking()
         for sink in (self._found, self.sink):
             if sink is not None:
                 sink.close()
 
     def _lose(self, failure: str, ring: FrameRing) -> None:
-        log.error("%s; playing on to the null sink", failure)
-        self._tell(f"{failure}; playing on to the null sink")
-        # With the blocks of the lost one, for which the ring was made.
-        null = replace(
-            self._options, sink="null", samplerate=self._samplerate, blocksize=self._burst
-        )
-        self._change_to(NullSink(null), ring)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._knock, name="ghostnote-sink", daemon=True)
-            self._thread.start()
+        self._refusal = ""
+        self._warn(f"{failure}; playing on to the null sink")
+        self._change_to(self._null(), ring)
+        self._begin_knocking()
 
     def _return_to(self, sink: AudioSink, ring: FrameRing) -> None:
+        self._end_knocking()
         self._found = None
         try:
             self._change_to(sink, ring)
-        except SinkError as error:  # gone again already: `tick` will see that and go on
-            log.error("%s", error)
-        log.warning("%s is back: %s", sink.name, sink.describe())
-        self._tell(f"{sink.name} is back: {sink.describe()}")
+        except SinkError as error:  # gone again already, or the ports to connect to are not there
+            if str(error) != self._refusal:
+                self._refusal = str(error)
+                self._warn(f"{sink.name} is back, but {error}; playing on to the null sink")
+            self._change_to(self._null(), ring)
+            self._begin_knocking()
+            return
+        self._warn(f"{sink.name} is back: {sink.describe()}")
+
+    def _warn(self, line: str) -> None:
+        log.warning("%s", line)
+        self._tell(line)
+
+    def _null(self) -> NullSink:
+        """Return a null sink with the blocks of the first sink, for which the ring was made."""
+        return NullSink(
+            replace(self._options, sink="null", samplerate=self._samplerate, blocksize=self._burst)
+        )
 
     def _change_to(self, sink: AudioSink, ring: FrameRing) -> None:
-        self._xruns_before += self.sink.xruns()
         self.sink.close()
-        ring.header[LOST] = 0  # of the sink before; none takes frames now
+        ring.header[[LOST, LARGEST]] = 0  # of the sink before; none takes frames now
         self.sink = sink
         sink.start(ring)
+
+    def _begin_knocking(self) -> None:
+        self._thread = threading.Thread(target=self._knock, name="ghostnote-sink", daemon=True)
+        self._thread.start()
+
+    def _end_knocking(self) -> None:
+        """Wait for the thread that knocks; it has found what it looked for, or is told to end."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def _knock(self) -> None:
         """Try to open the device, until it has been opened as it was."""
@@ -114,7 +131,7 @@ class SinkKeeper:
                 continue
             misfit = self._misfit(sink)
             if not misfit:
-                self._thread, self._found = None, sink
+                self._found = sink
                 return
             sink.close()
             if misfit != told:
@@ -127,10 +144,5 @@ class SinkKeeper:
             return (
                 f"{sink.name} is back at {sink.samplerate} Hz; this server plays at "
                 f"{self._samplerate} Hz: start ghostnote again"
-            )
-        if sink.burst_frames > self._burst:
-            return (
-                f"{sink.name} is back with blocks of {sink.burst_frames}; the ring was made for "
-                f"{self._burst}: start ghostnote again"
             )
         return ""

@@ -146,7 +146,7 @@ class PortAudioSink:
     def failure(self) -> str | None:
         """A stream that ended by itself: the device was pulled."""
         if self._stream is not None and not self._stream.active:
-            return f"portaudio device '{self._device['name']}' has gone away; start again"
+            return f"portaudio device '{self._device['name']}' has gone away; plug it in again"
         return None
 
     def describe(self) -> str:

@@ -20,20 +20,25 @@ _LEAD_SECONDS = 0.01  # for a thread that is kept waiting between looking and te
 class EngineTransport:
     """An engine and its clock; offline it is now what the engine makes now.
 
-    `output_seconds` is asked each time, as sinks come and go; `burst_seconds` is how much of sound
-    the sink may take at once.
+    `output_seconds` is asked each time, as sinks come and go; and so is `burst_seconds`, how much
+    of sound the sink may take at once.
     """
 
     def __init__(
         self,
         engine: Engine,
         clock: AudioClock | OfflineClock,
-        burst_seconds: float,
+        burst_seconds: Callable[[], float],
         output_seconds: Callable[[], float],
     ) -> None:
-        self._engine, self._clock, self._output = engine, clock, output_seconds
+        self._engine, self._clock = engine, clock
+        self._burst, self._output = burst_seconds, output_seconds
         self.samplerate = float(engine.spec.samplerate)
-        self.lead_frames = round((_LEAD_SECONDS + burst_seconds) * self.samplerate)
+
+    @property
+    def lead_frames(self) -> int:
+        """How far ahead of the present frame commands must be, so that they come in time."""
+        return round((_LEAD_SECONDS + self._burst()) * self.samplerate)
 
     @property
     def output_seconds(self) -> float:

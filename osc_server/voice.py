@@ -47,6 +47,7 @@ def make_voice(core: Core, number: int, bank: int) -> None:
     voice.index = voice.top_k = voice.pair = voice.old_pair = 0
     voice.seed = core.desk[0].seed
     voice.born = core.shared[FRAME]
+    voice.ended_before = core.tap_headers[number, WRITE]
     voice.temperature = voice.gain = voice.left = voice.right = 1.0
     voice.pan = voice.mute = voice.solo = voice.envelope = voice.last = voice.tail = 0.0
     voice.glide_seconds = 0.05
