@@ -44,10 +44,15 @@ _LEFT_OUT: Final = frozenset(
 
 @dataclass(frozen=True)
 class VoiceScene:
-    """What one voice is set to; what is not told of its patterns is as at the start."""
+    """What one voice is set to; what is not told of its patterns is as at the start.
+
+    `playing` is None where a scene does not tell whether the voice plays or is stopped, as in a
+    preset: to play and to stop belongs to the player, and a preset may be set in a performance.
+    """
 
     model: str
     settings: Settings = field(default_factory=dict)
+    playing: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,11 @@ class Scene:
     voices: dict[int, VoiceScene] = field(default_factory=dict)
 
 
-def capture(session: Session, shared: tuple[str, ...]) -> Scene:
-    """Return what everything is set to now, of what has no voice only `shared`."""
+def capture(session: Session, shared: tuple[str, ...], *, playing: bool = False) -> Scene:
+    """Return what everything is set to now, of what has no voice only `shared`.
+
+    `playing` has it tell, too, which voices play.
+    """
     own: dict[int, Settings] = {voice: {} for voice in session.voices}
     for voice, settings in own.items():
         for route in session.routes.of_voice(voice):
@@ -75,10 +83,20 @@ def capture(session: Session, shared: tuple[str, ...]) -> Scene:
     return Scene(
         {name: _finite(value) for name, value in values.items() if value is not None},
         {
-            voice: VoiceScene(session.control.voice_model(voice), settings)
+            voice: VoiceScene(
+                session.control.voice_model(voice),
+                settings,
+                _plays(session, voice) if playing else None,
+            )
             for voice, settings in sorted(own.items())
         },
     )
+
+
+def _plays(session: Session, voice: int) -> bool:
+    """Tell whether a voice is not stopped; one that the engine has yet to make will play."""
+    control = session.control
+    return control.voice_state(voice) != "idle" or not control.exists(voice)
 
 
 def as_json(scene: Scene) -> dict[str, Any]:
@@ -86,7 +104,11 @@ def as_json(scene: Scene) -> dict[str, Any]:
     return {
         "settings": _json(scene.shared),
         "voices": {
-            str(number + 1): {"model": voice.model, "settings": _json(voice.settings)}
+            str(number + 1): {
+                "model": voice.model,
+                "settings": _json(voice.settings),
+                **({} if voice.playing is None else {"playing": voice.playing}),
+            }
             for number, voice in scene.voices.items()
         },
     }
@@ -102,7 +124,9 @@ def from_json(data: Any) -> Scene:
     """
     try:
         voices = {
-            int(number) - 1: VoiceScene(_text(voice["model"]), _settings(voice["settings"]))
+            int(number) - 1: VoiceScene(
+                _text(voice["model"]), _settings(voice["settings"]), _playing(voice.get("playing"))
+            )
             for number, voice in data["voices"].items()
             if len(number) < 4
         }
@@ -162,7 +186,7 @@ def check(session: Session, scene: Scene) -> None:
 def put(session: Session, scene: Scene, *, exactly: bool = False) -> None:
     """Set everything to `scene`, through the handlers of the messages that would do it.
 
-    Voices that are not there are made. `exactly` ends those that `scene` has not.
+    Voices that are not there are made, and play. `exactly` ends those that `scene` has not.
 
     Raises
     ------
@@ -188,7 +212,10 @@ def put(session: Session, scene: Scene, *, exactly: bool = False) -> None:
             apply_patiently(session, [(f"/ghost/voice/{number + 1}/free", ())], Silence())
     apply_patiently(session, _news_of_server(session, scene), Silence())
     for number, voice in scene.voices.items():
-        apply_patiently(session, _news_of_voice(session, number, voice), Silence())
+        news = _news_of_voice(session, number, voice)
+        if voice.playing is not None:
+            news.append((f"/ghost/voice/{number + 1}/{'play' if voice.playing else 'stop'}", ()))
+        apply_patiently(session, news, Silence())
 
 
 def _news_of_server(session: Session, scene: Scene) -> list[Setting]:
@@ -318,6 +345,12 @@ def _settings(data: Any) -> Settings:
                 _text(one)
         found[name] = tuple(values)
     return found
+
+
+def _playing(value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise ValueError("playing")
+    return value
 
 
 def _text(value: Any) -> str:

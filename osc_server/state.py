@@ -6,6 +6,7 @@ same when the worker has ended. The file is written by the worker's thread.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -45,7 +46,7 @@ def snapshot(session: Session) -> dict[str, Any]:
     return {
         "ghostnote_state": FORMAT,
         "version": ".".join(str(part) for part in astuple(session.control.version())[1:4]),
-        **as_json(capture(session, SERVER)),
+        **as_json(capture(session, SERVER, playing=True)),
         "transport": {
             "rolling": transport.rolling,
             "beat": transport.beat,
@@ -62,11 +63,13 @@ def as_text(state: dict[str, Any]) -> str:
 def resume(session: Session, path: Path) -> bool:
     """Set everything to what the file at `path` holds; tell whether that could be done.
 
-    What cannot is one warning, and everything is as it was. If the transport rolled it is played
-    from its first beat. A source of time is taken up only where the server has been started with
-    none but itself; one that is not there now is one warning.
+    What cannot is one warning, everything is as it was, and the file is moved aside, so that what
+    is kept from now on does not take its place. If the transport rolled it is played from its first
+    beat. A source of time is taken up only where the server has been started with none but itself;
+    one that is not there now is one warning. A file of an earlier version, which does not tell
+    which voices play, lets all of them.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         log.info("nothing to resume: %s is not there yet", path)
         return False
     try:
@@ -76,10 +79,24 @@ def resume(session: Session, path: Path) -> bool:
         put(session, scene, exactly=True)
         if rolling and not session.control.owns_rolling():
             apply_patiently(session, [("/ghost/play", ())], Silence())
-    except GhostnoteError as error:
-        log.warning("--resume: %s: %s; beginning with the defaults", path, error)
+    except Exception as error:  # noqa: BLE001  (whatever is in it, the server starts)
+        reason = error if isinstance(error, GhostnoteError) else f"is damaged ({error!r})"
+        log.warning(
+            "--resume: %s: %s; %s; beginning with the defaults", path, reason, _set_aside(path)
+        )
         return False
     return True
+
+
+def _set_aside(path: Path) -> str:
+    """Give a file that is not understood another name, and return what to say of that."""
+    names = (path.with_name(f"{path.name}.refused{n or ''}") for n in itertools.count())
+    aside = next(name for name in names if not os.path.lexists(name))
+    try:
+        path.rename(aside)
+    except OSError as error:
+        return f"it cannot be moved aside ({error.strerror})"
+    return f"kept as {aside.name}, to be put back once it can be taken"
 
 
 def _follow(session: Session, scene: Scene) -> None:

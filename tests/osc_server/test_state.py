@@ -171,6 +171,28 @@ def test_file_is_written_now_and_then(client: Client, clock: Clock, path: Path) 
             + '{"1": {"model": "gone", "settings": {}}}}',
             "no model 'gone'",
         ),
+        *(
+            (
+                '{"ghostnote_state": 1, "settings": {}, "transport": {}, "voices": {"1": '
+                + f'{{"model": "default", "settings": {{"gain": {value}}}}}}}}}',
+                word,
+            )
+            for value, word in (
+                ("1e300", "voice 1 gain: "),
+                ("1e999", "voice 1 gain: "),
+                ("NaN", "voice 1 gain: "),
+                ("9" * 5000, "damaged"),
+                ("null", "damaged"),
+                ("[]", "damaged"),
+                ("[0, 0]", "voice 1 gain: "),
+                ('"\\ud800"', "damaged"),
+            )
+        ),
+        (
+            '{"ghostnote_state": 1, "settings": {}, "transport": {}, "voices": '
+            + '{"1": {"model": "default", "settings": {}, "playing": "yes"}}}',
+            "damaged",
+        ),
     ],
 )
 def test_a_damaged_file_is_one_warning_and_the_defaults(
@@ -191,6 +213,66 @@ def test_a_damaged_file_is_one_warning_and_the_defaults(
     assert "\n" not in warning.getMessage()
     assert client.dispatcher.session.values == before
     assert control.batches == []
+    # What comes to stand there now does not take its place.
+    aside = path.with_name("state-9770.json.refused")
+    assert aside.name in warning.getMessage()
+    StateFile(client.dispatcher.session, path).close()
+    assert aside.read_text() == content
+    assert json.loads(path.read_text())["ghostnote_state"] == 1
+
+
+def test_no_refused_file_takes_anothers_place(client: Client, path: Path) -> None:
+    path.parent.mkdir()
+    for content in ("one", "two", "three"):
+        path.write_text(content)
+        assert not resume(client.dispatcher.session, path)
+    kept = sorted(path.parent.iterdir())
+    assert [file.read_text() for file in kept] == ["one", "two", "three"]
+    assert [file.name for file in kept] == [
+        f"state-9770.json.refused{number}" for number in ("", 1, 2)
+    ]
+
+
+def test_a_defect_of_ours_does_not_keep_the_server_from_starting(
+    client: Client,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of a file that nobody thought of")
+
+    StateFile(client.dispatcher.session, path).close()
+    monkeypatch.setattr("ghostnote.osc_server.state.put", fail)
+    assert not resume(client.dispatcher.session, path)
+    (line,) = caplog.messages
+    assert "ZeroDivisionError" in line and "refused" in line and "\n" not in line
+
+
+def test_what_was_stopped_stays_stopped(
+    client: Client, control: RecordingControl, path: Path
+) -> None:
+    control.states[:2] = ["idle", "playing"]
+    StateFile(client.dispatcher.session, path).close()
+    voices = json.loads(path.read_text())["voices"]
+    assert [voices[number]["playing"] for number in ("1", "2")] == [False, True]
+    fresh = RecordingControl()
+    after = again(path, fresh)
+    assert Command(Op.VOICE_STOP, 0) in fresh.commands
+    assert Command(Op.VOICE_PLAY, 1) in fresh.commands
+    after.dispatcher.stop()
+
+
+def test_a_file_that_does_not_tell_who_plays_stops_nobody(client: Client, path: Path) -> None:
+    StateFile(client.dispatcher.session, path).close()
+    data = json.loads(path.read_text())
+    for voice in data["voices"].values():
+        del voice["playing"]
+    path.write_text(json.dumps(data))
+    fresh = RecordingControl()
+    after = again(path, fresh)
+    assert not {Op.VOICE_STOP, Op.VOICE_PLAY} & {command.op for command in fresh.commands}
+    after.dispatcher.stop()
 
 
 def test_nothing_to_resume_is_no_warning(
