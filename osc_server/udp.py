@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import selectors
 import socket
 import threading
 import time
@@ -64,8 +65,11 @@ class UdpServer:
             raise GhostnoteError(
                 f"UDP port {port} at {host} cannot be had ({error}): choose another with --port"
             ) from None
-        # A receive that waits for ever could not be ended from outside on every system.
-        self._socket.settimeout(0.2)
+        # All send here, some with the session's lock: a client that has left the network, whose
+        # datagrams fill the system's buffer, must not hold them up.
+        self._socket.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._socket, selectors.EVENT_READ)
         self.port: int = self._socket.getsockname()[1]
         self.receive_buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
@@ -79,10 +83,11 @@ class UdpServer:
         self._running = False
         if self._thread.ident is not None:
             self._thread.join()
+        self._selector.close()
         self._socket.close()
 
     def send(self, datagram: bytes, address: tuple[str, int]) -> None:
-        """Send one datagram; a failure is the network's and is dropped, as UDP drops."""
+        """Send one datagram, or drop it, as UDP does, where it cannot go out at once."""
         with self._send_lock, contextlib.suppress(OSError):
             self._socket.sendto(datagram, address)
 
@@ -91,7 +96,9 @@ class UdpServer:
         while self._running:
             try:
                 size, address = self._socket.recvfrom_into(buffer)
-            except TimeoutError:
+            except BlockingIOError:
+                # A wait for ever could not be ended from outside on every system.
+                self._selector.select(0.2)
                 continue
             except OSError:
                 # Windows reports here that an earlier answer reached nobody; nothing is lost.

@@ -104,6 +104,11 @@ def test_answers_go_to_the_senders_port(
     assert address == ("127.0.0.1", server.port)
 
 
+def test_sending_never_waits(server: UdpServer) -> None:
+    """Not even for a client that has left the network, which no test can: so by its cause."""
+    assert server._socket.getblocking() is False
+
+
 def test_answers_to_nobody_are_harmless(server: UdpServer, inbox: Inbox) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
         gone.sendto(encode("/ghost/x"), ("127.0.0.1", server.port))
