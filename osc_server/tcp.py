@@ -150,10 +150,16 @@ class TcpServer:
     def _run(self) -> None:
         while self._running:
             for key, ready in self._selector.select(0.5 if self._connections else None):
-                if isinstance(key.data, TcpPeer):
-                    self._attend(key.data, ready)
-                else:
-                    key.data()
+                try:
+                    if isinstance(key.data, TcpPeer):
+                        self._attend(key.data, ready)
+                    else:
+                        key.data()
+                except Exception:
+                    log.exception("the TCP server stumbled; it goes on")
+                    if key.data in self._connections:
+                        self._close(key.data)
+                    time.sleep(0.05)  # what it was may be there again at once
             now = self._clock()
             for connection in [c for c in self._connections if c.deadline <= now]:
                 self._refuse(connection, f"a frame was not complete after {FRAME_SECONDS:g} s")
@@ -182,10 +188,11 @@ class TcpServer:
             )
             return
         one.setblocking(False)
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # macOS: where the client has reset it already
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = TcpPeer(self, one, address)
-        self._connections.add(connection)
         self._selector.register(one, selectors.EVENT_READ, connection)
+        self._connections.add(connection)
 
     def _attend(self, connection: TcpPeer, ready: int) -> None:
         """Read, and write what waits, as far as the network gives and takes it."""

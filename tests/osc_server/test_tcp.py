@@ -261,6 +261,45 @@ def test_the_receiver_survives_what_its_door_raises(caplog: pytest.LogCaptureFix
     assert caplog.text.count("RuntimeError: a defect") == 2
 
 
+def test_a_client_that_is_gone_already_when_it_is_accepted(
+    server: TcpServer, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As macOS has it: an option of such a connection cannot be set."""
+    original = socket.socket.setsockopt
+
+    def refuses(self: socket.socket, level: int, name: int, value: int) -> None:
+        if name == socket.TCP_NODELAY:
+            raise OSError(22, "Invalid argument")
+        original(self, level, name, value)
+
+    monkeypatch.setattr(socket.socket, "setsockopt", refuses)
+    for _ in range(2):
+        with connected(server) as one:
+            one.sendall(SlipFraming().frame(encode("/ghost/x")))
+            assert inbox.packets.get(timeout=10)[0] == encode("/ghost/x")
+
+
+def test_a_defect_ends_one_connection_only(
+    server: TcpServer,
+    inbox: Inbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_: int) -> Framing:
+        raise RuntimeError("a defect")
+
+    with connected(server) as good:
+        good.sendall(SlipFraming().frame(encode("/ghost/x")))
+        inbox.packets.get(timeout=10)
+        with monkeypatch.context() as patch, connected(server) as bad:
+            patch.setattr("ghostnote.osc_server.tcp.framing_of", broken)
+            bad.sendall(SlipFraming().frame(encode("/ghost/x")))
+            assert is_closed(bad)
+        good.sendall(SlipFraming().frame(encode("/ghost/y")))
+        assert inbox.packets.get(timeout=10)[0] == encode("/ghost/y")
+    assert "RuntimeError: a defect" in caplog.text
+
+
 def test_port_in_use_is_told_in_one_line(server: TcpServer, inbox: Inbox) -> None:
     with pytest.raises(GhostnoteError, match=f"TCP port {server.port} .*--port") as error:
         TcpServer(inbox, port=server.port)
