@@ -12,6 +12,7 @@ from ghostnote.kernels.errors import GhostnoteError
 from .encode import Value
 from .endpoint import Argument, Endpoint
 from .osc import Impulse, OscMessage
+from .table_parts import SILENT_DB
 
 _NUMBERS = frozenset("ifdhTF")
 _WANTS = {"s": "a string", "si": "a name or a number"}
@@ -22,7 +23,7 @@ def convert(endpoint: Endpoint, message: OscMessage) -> tuple[Value | None, ...]
 
     Numbers i f d h T F are taken for each other: a bool is a number above 0.5, an int is rounded.
     A lone impulse (type I) counts as no argument. An optional argument that is missing becomes
-    its default.
+    its default. Levels below SILENT_DB, which are all the same silence, become SILENT_DB.
 
     Raises
     ------
@@ -80,6 +81,8 @@ def _convert_one(argument: Argument, tag: str, value: object) -> Value:
         raise GhostnoteError(
             f"{name}: {value:g} is not within {argument.low:g} to {argument.high:g}{unit}"
         )
+    if argument.is_level and value < SILENT_DB:
+        return SILENT_DB
     if argument.tag == "f":
         return float(value)
     if isinstance(value, float) and not math.isfinite(value):

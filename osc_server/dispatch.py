@@ -17,6 +17,7 @@ from typing import Final
 from ghostnote.kernels.errors import GhostnoteError
 
 from .arguments import convert
+from .budget import Budget, TooMuch
 from .commands import FRAME_NOW, Command
 from .control import Control
 from .encode import Value, encode
@@ -37,10 +38,15 @@ from .peer import Peer, Silence
 from .presets import Presets
 from .protocol import MAX_AHEAD_SECONDS, TABLE
 from .pulse import Pulse
-from .session import Effect, Session
+from .session import Effect, Plans, Session
 
 LATE_PER_SECOND: Final = 20
 """At most so many /ghost/late go out; all are counted."""
+FULL: Final = "the engine's queue is full; try again later"
+TOO_MUCH_LATER: Final = "too much is scheduled; send /ghost/clearSched or wait"
+FULL_OR_LATER: Final = (
+    "the engine's queue is full or too much is scheduled; send /ghost/clearSched or wait"
+)
 
 log = logging.getLogger("ghostnote.osc.in")
 
@@ -118,8 +124,9 @@ class Dispatcher:
                 self._dump(bytes(data), packet, peer)
             if packet is not None:
                 session.run_due()
+                budget = Budget()
                 for timetag, messages in by_time(packet):
-                    self._perform(timetag, messages, peer)
+                    self._perform(timetag, messages, peer, budget)
 
     def gone(self, peer: Peer) -> None:
         """Forget `peer`, whose connection has ended."""
@@ -141,7 +148,9 @@ class Dispatcher:
         with self.session.lock:
             self._malformed(peer, reason)
 
-    def _perform(self, timetag: int, messages: list[OscMessage], peer: Peer) -> None:
+    def _perform(
+        self, timetag: int, messages: list[OscMessage], peer: Peer, budget: Budget
+    ) -> None:
         """Do all `messages` at the moment `timetag`, as one batch of engine commands."""
         session = self.session
         when = None
@@ -149,9 +158,9 @@ class Dispatcher:
             when = unix_from_ntp(timetag)
             ahead = when - session.control.earliest()
             if ahead > MAX_AHEAD_SECONDS:
+                reason = f"timetag is {ahead:.1f} s ahead; at most {MAX_AHEAD_SECONDS:g} s"
                 for message in messages:
-                    reason = f"timetag is {ahead:.1f} s ahead; at most {MAX_AHEAD_SECONDS:g} s"
-                    session.fail(peer, message.address, reason)
+                    session.fail(peer, message.address, reason, budget)
                 return
             if ahead < 0:
                 when = None
@@ -160,46 +169,61 @@ class Dispatcher:
         commands: list[Command] = []
         effects: list[tuple[str, Effect]] = []
         for message in messages:
-            session.guarded(
-                peer,
-                message.address,
-                partial(self._resolve, message, peer, when, commands, effects),
-            )
+            resolve = partial(self._resolve, message, peer, when, budget, commands, effects)
+            session.guarded(peer, message.address, resolve, budget)
         if when is not None and not session.room_later(len(effects)):
-            self._refuse(messages, peer, "too much is scheduled; send /ghost/clearSched or wait")
+            self._refuse(messages, peer, TOO_MUCH_LATER, budget)
             return
         if commands:
             frame = FRAME_NOW if when is None else session.control.frame_at(when)
             if not session.control.submit(commands, frame):
-                self._refuse(messages, peer, "the engine's queue is full; try again later")
+                self._refuse(messages, peer, FULL if when is None else FULL_OR_LATER, budget)
                 return
         for address, effect in effects:
             if when is None:
-                session.guarded(peer, address, effect)
+                session.guarded(peer, address, effect, budget)
             else:
-                session.run_at(when, partial(session.guarded, peer, address, effect))
+                session.run_at(when, partial(session.guarded, peer, address, effect, budget))
 
     def _resolve(
         self,
         message: OscMessage,
         peer: Peer,
         when: float | None,
+        budget: Budget,
         commands: list[Command],
         effects: list[tuple[str, Effect]],
     ) -> None:
-        """Add to `commands` and `effects` what `message` means at every address it matches."""
-        routes = self.session.routes.find(message.address)
+        """Add to `commands` and `effects` what `message` means at every address it matches.
+
+        What is too much adds nothing, and leaves all plans as they were.
+        """
+        session = self.session
+        budget.spend(session.routes.effort(message.address))
+        routes = session.routes.find(message.address)
         if not routes:
+            budget.spend(1)
             raise GhostnoteError(self._unknown(message.address))
-        refusals = []
+        calls: list[Call] = []
+        refusals: list[str] = []
+        before: dict[int, Plans] = {}
         for route in routes:
+            if route.voice >= 0 and route.voice not in before:
+                before[route.voice] = session.plans(route.voice)
             try:
+                budget.spend(1)
                 values = convert(route.endpoint, message)
-                call = Call(route, values, peer, message.address, when)
-                handle(self.session, call)
+                call = Call(route, values, peer, message.address, when, budget)
+                handle(session, call)
+                budget.spend(max(0, len(call.commands) - 1))
+            except TooMuch:
+                session.return_to(before)
+                raise
             except GhostnoteError as error:
                 refusals.append(f"{route.name}: {error}" if len(routes) > 1 else str(error))
                 continue
+            calls.append(call)
+        for call in calls:
             commands.extend(call.commands)
             effects.extend((message.address, effect) for effect in call.effects)
         if refusals:
@@ -223,11 +247,11 @@ class Dispatcher:
                 return unknown_name("kit", name, session.kits[voice])
         return "unknown address"
 
-    def _refuse(self, messages: list[OscMessage], peer: Peer, reason: str) -> None:
+    def _refuse(self, messages: list[OscMessage], peer: Peer, reason: str, budget: Budget) -> None:
         self.session.dropped += len(messages)
         self.session.forget_plans()
         for message in messages:
-            self.session.fail(peer, message.address, reason)
+            self.session.fail(peer, message.address, reason, budget)
 
     def _late(self, address: str, seconds: float, peer: Peer) -> None:
         session = self.session

@@ -5,8 +5,9 @@ Pure functions; any thread.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pythonosc.osc_bundle_builder import OscBundleBuilder
 from pythonosc.osc_message import OscMessage
@@ -20,13 +21,15 @@ PLAIN_MESSAGES = 4
 """Up to so many messages go out one by one: the simplest clients cannot read bundles."""
 BUNDLE_BYTES = 1200
 """Bundles of many messages stay below this, so that no network splits them."""
+_MAX_FLOAT: Final = (2.0 - 2.0**-23) * 2.0**127
+"""The largest number of type f."""
 
 
 def encode(address: str, *args: Value, tags: str = "") -> bytes:
     """Return the datagram of one message.
 
-    `tags` gives the type tags; without it int is i (h where 32 bits do not hold it), float f,
-    str s, bool T or F.
+    `tags` gives the type tags; without it int is i, float f, str s, bool T or F. What is too large
+    for 32 bits goes as h or d.
 
     >>> encode("/ghost/synced", 7)
     b'/ghost/synced\\x00\\x00\\x00,i\\x00\\x00\\x00\\x00\\x00\\x07'
@@ -34,8 +37,11 @@ def encode(address: str, *args: Value, tags: str = "") -> bytes:
     builder = OscMessageBuilder(address)
     for index, value in enumerate(args):
         tag = tags[index] if tags else None
-        # An i that has outgrown 32 bits (a count of frames after half a day) goes as h.
-        builder.add_arg(value, None if tag == "i" else tag)
+        if tag == "i":
+            tag = None  # a count of frames outgrows 32 bits after half a day
+        elif tag != "d" and isinstance(value, float) and _MAX_FLOAT < abs(value) < math.inf:
+            tag = "d"
+        builder.add_arg(value, tag)
     return builder.build().dgram
 
 

@@ -53,6 +53,11 @@ class Argument:
     many: bool = False
     values: tuple[str, ...] = ()
 
+    @property
+    def is_level(self) -> bool:
+        """Whether it is a level in dB, which has no lowest one: far down all are silence."""
+        return self.unit == "dB" and self.low == -math.inf
+
 
 @dataclass(frozen=True)
 class Endpoint:

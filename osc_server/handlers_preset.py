@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from .handling import Call, Handler
+from .handling import Call, Handler, answer_names
 from .scene import SHARED, capture, mix, put
 from .session import Session
 
@@ -18,7 +18,10 @@ _LIST, _SAVE, _LOAD, _MORPH, _DELETE = (
 
 def _list(session: Session, call: Call) -> None:
     def job() -> None:
-        session.done(call.peer, _LIST, *session.presets.names())
+        names = session.presets.names()
+        answer_names(
+            session, call, _LIST, names, "presets; delete some, or give them shorter names"
+        )
 
     call.effects.append(lambda: session.in_background(call.peer, call.command, job))
 
@@ -46,22 +49,28 @@ def _load(session: Session, call: Call) -> None:
 
 
 def _morph(session: Session, call: Call) -> None:
-    a, b, x = cast("tuple[str, str, float]", call.values)
-
-    def job() -> None:
-        # A fader sends faster than files are read and voices set: only its last place counts.
+    def job(number: int) -> None:
         with session.lock:
-            newest = session.morphs is job
-        if newest:
-            presets = session.presets
-            put(session, mix(presets.load(a), presets.load(b), x, session.table))
-            session.done(call.peer, _MORPH, a, b, x)
+            newest = session.morphs.pop(number)
+        session.guarded(newest.peer, newest.command, lambda: _do_morph(session, newest))
 
     def begin() -> None:
-        session.morphs = job
-        session.in_background(call.peer, call.command, job)
+        # A fader sends faster than files are read and voices set: only its last place counts, and
+        # takes one place among what waits. What was asked for after it keeps its turn.
+        last = session.jobs
+        if last not in session.morphs:
+            last += 1
+            session.in_background(call.peer, call.command, lambda: job(last))
+        session.morphs[last] = call
 
     call.effects.append(begin)
+
+
+def _do_morph(session: Session, call: Call) -> None:
+    a, b, x = cast("tuple[str, str, float]", call.values)
+    presets = session.presets
+    put(session, mix(presets.load(a), presets.load(b), x, session.table))
+    session.done(call.peer, _MORPH, a, b, x)
 
 
 def _delete(session: Session, call: Call) -> None:

@@ -5,6 +5,7 @@ Threads: as `handling` says.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import astuple, replace
 from typing import Final, cast
 
@@ -12,43 +13,41 @@ from ghostnote.kernels.errors import GhostnoteError
 
 from .clients import MAX_CLIENTS
 from .encode import encode, pack
-from .handling import Call, Handler
+from .handling import LONGEST_ANSWER, Call, Handler
 from .session import Session
 from .state import as_text, snapshot
 
 STATUS_TAGS: Final = "iiffiiiddff"
 VERSION_TAGS: Final = "siiiis"
-LONGEST_STATE: Final = 60_000
-"""Bytes: what fits a datagram, with room for the rest of the message."""
 
 
 def _status(session: Session, call: Call) -> None:
-    def reply() -> None:
+    def reply() -> list[bytes]:
         status = session.control.status()
         status = replace(
             status, late=status.late + session.late, dropped=status.dropped + session.dropped
         )
-        session.reply(call.peer, "/ghost/status.reply", *astuple(status), tags=STATUS_TAGS)
+        return [encode("/ghost/status.reply", *astuple(status), tags=STATUS_TAGS)]
 
-    call.effects.append(reply)
+    call.effects.append(lambda: call.answer(reply))
 
 
 def _version(session: Session, call: Call) -> None:
-    def reply() -> None:
+    def reply() -> list[bytes]:
         version = astuple(session.control.version())
-        session.reply(call.peer, "/ghost/version.reply", *version, tags=VERSION_TAGS)
+        return [encode("/ghost/version.reply", *version, tags=VERSION_TAGS)]
 
-    call.effects.append(reply)
+    call.effects.append(lambda: call.answer(reply))
 
 
 def _state(session: Session, call: Call) -> None:
-    def reply() -> None:
+    def reply() -> list[bytes]:
         text = as_text(snapshot(session))
-        if len(text.encode()) > LONGEST_STATE:
-            raise GhostnoteError("too much for one packet; ask for parts with /ghost/get")
-        session.reply(call.peer, "/ghost/state.reply", text)
+        if len(text.encode()) > LONGEST_ANSWER:
+            raise GhostnoteError("too long for one packet; ask for parts with /ghost/get")
+        return [encode("/ghost/state.reply", text)]
 
-    call.effects.append(reply)
+    call.effects.append(lambda: call.answer(reply))
 
 
 def _sync(session: Session, call: Call) -> None:
@@ -115,11 +114,13 @@ def _dump(session: Session, call: Call) -> None:
 
 def _get(session: Session, call: Call) -> None:
     address = cast(str, call.values[0])
+    call.budget.spend(session.routes.effort(address))
     routes = session.routes.find(address)
     if not routes:
         raise GhostnoteError(f"unknown address {address!r}")
+    call.budget.spend(len(routes) - 1)
 
-    def reply() -> None:
+    def reply() -> Iterator[bytes]:
         answers = []
         for route in routes:
             value = session.value(route)
@@ -129,10 +130,9 @@ def _get(session: Session, call: Call) -> None:
                 answers.append(encode(route.name, *value, tags="d" if exact else ""))
         if not answers:
             raise GhostnoteError(f"{address!r} has no value to tell")
-        for datagram in pack(answers):
-            call.peer.send(datagram)
+        return pack(answers)
 
-    call.effects.append(reply)
+    call.effects.append(lambda: call.answer(reply))
 
 
 def _quit(session: Session, call: Call) -> None:

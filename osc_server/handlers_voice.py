@@ -11,8 +11,9 @@ from typing import Final, cast
 from ghostnote.kernels.errors import GhostnoteError
 
 from .commands import Command, Op
+from .encode import encode
 from .endpoint import Access
-from .handling import Call, Handler, Setting, apply_patiently, voice_numbers
+from .handling import Call, Handler, Setting, answer_names, apply_patiently, voice_numbers
 from .peer import Peer, Silence
 from .session import Session
 
@@ -96,7 +97,7 @@ def adopt_kits(session: Session, voices: Sequence[int]) -> None:
     with session.lock:
         for voice in sorted(session.voices.intersection(voices)):
             before = session.values.get(f"/ghost/voice/{voice + 1}/kit")
-            session.learn_kits(voice)
+            session.learn_model(voice)
             names = session.kits[voice]
             if names:
                 name = before[0] if before and before[0] in names else names[0]
@@ -121,17 +122,18 @@ def _free(session: Session, call: Call) -> None:
 
 
 def _query(session: Session, call: Call) -> None:
-    def reply() -> None:
+    def reply() -> list[bytes]:
         value = session.value(call.route)
         assert value is not None
-        session.reply(call.peer, call.route.name, *value)
+        return [encode(call.route.name, *value)]
 
-    call.effects.append(reply)
+    call.effects.append(lambda: call.answer(reply))
 
 
 def _model_list(session: Session, call: Call) -> None:
     def job() -> None:
-        session.done(call.peer, _LIST, *session.control.models())
+        names = session.control.models()
+        answer_names(session, call, _LIST, names, "models; keep fewer in the folder of --models")
 
     call.effects.append(lambda: session.in_background(call.peer, call.command, job))
 

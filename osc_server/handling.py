@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, cast
 from ghostnote.kernels.errors import GhostnoteError
 
 from .arguments import convert
+from .budget import Budget
 from .commands import FRAME_NOW, Command, Op
 from .encode import Value, encode
 from .endpoint import Access
@@ -27,6 +28,8 @@ from .table_parts import SILENT_DB
 
 FULL_SECONDS: Final = 5.0
 """How long settings of our own wait for room in the engine's queue."""
+LONGEST_ANSWER: Final = 60_000
+"""Bytes of a text, or of texts: what fits a datagram, with room for the rest of the message."""
 
 
 @dataclass(slots=True)
@@ -34,7 +37,7 @@ class Call:
     """One message on one of the addresses that it means, and what it comes to.
 
     `values` are the table's arguments; `command` is the address as sent; `when` is the unix time of
-    its timetag, None where it is due now.
+    its timetag, None where it is due now. Answers go out by `budget`, that of its packet.
     """
 
     route: Route
@@ -42,8 +45,19 @@ class Call:
     peer: Peer
     command: str
     when: float | None = None
+    budget: Budget = field(default_factory=Budget)
     commands: list[Command] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
+
+    def answer(self, make: Callable[[], Iterable[bytes]]) -> None:
+        """Send the datagrams that `make` returns to where the message came from, now.
+
+        Raises
+        ------
+        TooMuch
+            If the answers to its packet are too many by now.
+        """
+        self.budget.answer(self.peer, make)
 
 
 Handler: TypeAlias = Callable[[Session, Call], None]
@@ -144,7 +158,7 @@ def parameter(session: Session, call: Call) -> None:
     if argument.tag in "ih":
         call.commands.append(Command(endpoint.op, voice, index=int(value)))
     else:
-        number = linear(value) if argument.unit == "dB" else float(value)
+        number = linear(value) if argument.is_level else float(value)
         call.commands.append(Command(endpoint.op, voice, max(route.role, 0), number))
     call.effects.append(lambda: session.set(route.name, (value,), call.peer))
 
@@ -167,6 +181,23 @@ def linear(decibels: float) -> float:
     (0.1, 0.0)
     """
     return 0.0 if decibels <= SILENT_DB else math.pow(10.0, decibels / 20.0)
+
+
+def answer_names(
+    session: Session, call: Call, command: str, names: Sequence[str], many: str
+) -> None:
+    """Answer a command with names, from the worker's thread.
+
+    Raises
+    ------
+    GhostnoteError
+        If one packet cannot hold them; `many` says what there are too many of, and what to do.
+    """
+    size = sum(len(name.encode()) + 5 for name in names)  # with its tag and its padding
+    if size > LONGEST_ANSWER:
+        raise GhostnoteError(f"too long for one packet: {len(names)} {many}")
+    with session.lock:
+        call.answer(lambda: [encode("/done", command, *names)])
 
 
 def role_number(session: Session, name: str) -> int:

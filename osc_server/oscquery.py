@@ -172,7 +172,7 @@ def _method(route: Route, space: Space) -> Node:
         node["CRITICAL"] = True  # it does something slow, or for good, and says so
     if route.name in space.values:
         node["ACCESS"] |= 1
-        node["VALUE"] = [_json(value) for value in space.values[route.name]]
+        node["VALUE"] = list(space.values[route.name])
     return node
 
 
@@ -213,7 +213,7 @@ def _form(form: _Form, space: Space, kits: Sequence[str]) -> Node:
     columns: Node = {
         "RANGE": [_range(argument, tag, space, kits) for argument, tag in form],
         "UNIT": [_UNITS.get(a.unit, a.unit) or None for a, _ in form],
-        "CLIPMODE": ["low" if _is_level(a) and tag != "T" else None for a, tag in form],
+        "CLIPMODE": ["low" if a.is_level and tag != "T" else None for a, tag in form],
         "EXTENDED_TYPE": [a.name if tag != "I" else None for a, tag in form],
     }
     told = {name: column for name, column in columns.items() if any(column)}
@@ -228,21 +228,10 @@ def _range(argument: Argument, tag: str, space: Space, kits: Sequence[str]) -> N
     if tag not in "fidh":
         return None
     low, high = argument.low, argument.high
-    if _is_level(argument):
+    if argument.is_level:
         low = SILENT_DB
     if argument.name == "pair":
         high = space.outputs
     whole = argument.tag in "ih"
     ends = (("MIN", low), ("MAX", high))
     return {k: int(v) if whole else float(v) for k, v in ends if math.isfinite(v)} or None
-
-
-def _is_level(argument: Argument) -> bool:
-    """Tell whether all below SILENT_DB is the same silence."""
-    return argument.unit == "dB" and argument.low == -math.inf
-
-
-def _json(value: Value) -> Value | None:
-    if isinstance(value, float) and not math.isfinite(value):
-        return SILENT_DB if value < 0 else None  # levels are the only numbers without an end
-    return value

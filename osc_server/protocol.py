@@ -41,7 +41,14 @@ _STATUS = (
 
 REPLIES: Final = (
     ("/done", "s command ...", "A command that answers is done; its results follow."),
-    ("/fail", "s command s reason", "A message was refused, and nothing was changed by it."),
+    (
+        "/fail",
+        "s command s reason",
+        (
+            "A message was refused, and nothing was changed by it; of an address pattern: some of "
+            "its addresses refused it, and the first reason is told."
+        ),
+    ),
     (
         "/ghost/late",
         "s address f seconds",

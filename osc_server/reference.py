@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from .arguments import signature
+from .budget import MAX_ANSWERS, MAX_WORK, TOO_MUCH
 from .encode import Value
 from .endpoint import Argument, Endpoint
 from .protocol import GROUPS, MAX_AHEAD_SECONDS, REPLIES
@@ -26,7 +27,10 @@ Made from the tables in `osc_server/table_*.py` by
 - Numbers of type i, h, f, d, T and F are taken for each other. A bool is a number above 0.5.
 - A trigger with no argument happens; with the single argument 0 (a button released) it does not.
 - A message that cannot be taken is answered with `/fail address reason`, and changes nothing. One
-  that can is answered only where the table says so.
+  that can is answered only where the table says so. Of an address pattern those addresses that
+  can take the message do, and the first refusal of the others is told.
+- One packet may mean {MAX_WORK} addresses (each step of a pattern counts as one), and be answered with
+  {MAX_ANSWERS >> 10} kB. Messages beyond that are refused: `/fail address "{TOO_MUCH}"`.
 - The messages of a bundle happen at its timetag, all at the same moment. One that cannot be taken
   does not stop the others. Late bundles are played at once and told by `/ghost/late`; timetags
   more than {MAX_AHEAD_SECONDS:g} s ahead are refused.

@@ -14,6 +14,7 @@ from .endpoint import Endpoint
 from .patterns import is_pattern, matches
 
 CACHED_PATTERNS: Final = 256
+_COMPARED_AT_ONCE: Final = 32  # addresses, in the time that a message takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,16 @@ class Routes:
                 self._found.clear()
             self._found[address] = found
         return found
+
+    def effort(self, address: str) -> int:
+        """Return how much work `find` has before it, as a number of plain messages.
+
+        >>> Routes((), ()).effort("/ghost/tempo")
+        0
+        """
+        if address in self._found or not is_pattern(address):
+            return 0
+        return 1 + len(self._routes) // _COMPARED_AT_ONCE
 
     def _step(self, address: str) -> tuple[Route, ...]:
         """Return the route of one step of a role."""

@@ -1,8 +1,7 @@
 """What the OSC side remembers between messages: values, voices, clients, what is due later.
 
-Threads: every method needs `lock` held, except `reply`, `done`, `fail`, `guarded` and
-`in_background`, which any thread may call. The job given to `in_background` runs on the worker
-thread without the lock. Two times come in from outside: `clock()` in seconds for leases and rates,
+Threads: every method needs `lock` held, except `reply`, `done`, `fail` and `guarded`, which any
+thread may call. The job given to `in_background` runs on the worker thread without the lock. Two times come in from outside: `clock()` in seconds for leases and rates,
 and `control.earliest()`, unix time, for timetags.
 """
 
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from ghostnote.inference.patterns import parse_steps
 from ghostnote.kernels.errors import GhostnoteError
 
+from .budget import Budget
 from .clients import Clients, Leases
 from .control import Control
 from .encode import Value, encode
@@ -28,7 +28,7 @@ from .tap import TapTempo
 from .worker import MAX_WAITING, Worker
 
 if TYPE_CHECKING:
-    from .handling import Handler
+    from .handling import Call, Handler
     from .presets import Presets
 
 MAX_LATER: Final = 16384
@@ -41,6 +41,8 @@ MAX_QUIET: Final = 256
 Effect: TypeAlias = Callable[[], None]
 Watcher: TypeAlias = Callable[[str, tuple[Value, ...], Peer | None], None]
 """Told of a changed value: its address, the values, and who changed it (None: the server)."""
+Plans: TypeAlias = tuple[list[float], list[tuple[str, int]]]
+"""Of one voice: its entries of `Session.levels` and `Session.patterns`."""
 TreeWatcher: TypeAlias = Callable[[frozenset[str], frozenset[str]], None]
 """Told of addresses that have come and of those that have gone."""
 
@@ -80,7 +82,8 @@ class Session:
         self.levels: dict[int, list[float]] = {}
         self.patterns: dict[int, list[tuple[str, int]]] = {}
         self.taps = TapTempo()
-        self.morphs: Effect | None = None  # the newest between presets
+        self.jobs = 0  # given to the worker so far
+        self.morphs: dict[int, Call] = {}  # between presets, that wait; by the number of the job
         self.late = 0
         self.dropped = 0
         self.dump_mode = 0
@@ -91,6 +94,7 @@ class Session:
         self._later: list[tuple[float, int, Effect]] = []
         self._asked: list[tuple[float, int, Peer]] = []  # until when, voice, who
         self._states: dict[int, str] = {}
+        self._models: dict[int, str] = {}
         self._quiet: dict[str, None] = {}
         self._watchers: list[Watcher] = []
         self._tree_watchers: list[TreeWatcher] = []
@@ -107,12 +111,12 @@ class Session:
         """Make the addresses of a voice, without values yet."""
         self.voices.add(voice)
         self.patterns[voice] = [("", 0)] * len(self.control.roles)
-        self.learn_kits(voice)
+        self.learn_model(voice)
 
     def remove_voice(self, voice: int) -> None:
         """Forget a voice: its addresses, its values, what was asked of it."""
         self.voices.discard(voice)
-        for memory in (self.kits, self.levels, self.patterns, self._states):
+        for memory in (self.kits, self.levels, self.patterns, self._states, self._models):
             memory.pop(voice, None)
         gone = frozenset(self.routes.remove_voice(voice))
         for address in gone:
@@ -120,8 +124,8 @@ class Session:
         self._asked = [entry for entry in self._asked if entry[1] != voice]
         self._tell_tree(frozenset(), gone)
 
-    def learn_kits(self, voice: int) -> None:
-        """Ask the engine for a voice's kits, and make its addresses anew."""
+    def learn_model(self, voice: int) -> None:
+        """Ask the engine for a voice's model and its kits, and make the voice's addresses anew."""
         before = {route.name for route in self.routes.of_voice(voice)}
         self.kits[voice] = tuple(self.control.kits(voice))
         now = frozenset(self.routes.add_voice(voice, self.kits[voice]))
@@ -130,6 +134,10 @@ class Session:
             self.values.pop(address, None)
         self._plan_kits(voice)
         self._tell_tree(now - before, gone)
+        model = self.control.voice_model(voice)
+        if self._models.get(voice) != model:
+            self._models[voice] = model
+            self.tell(f"/ghost/voice/{voice + 1}/model", (model,), None)
 
     def unknown_voice(self, number: int) -> str:
         """Return what to say of a voice, counted from 1, that is not there."""
@@ -141,6 +149,15 @@ class Session:
         for voice in self.voices:
             self._plan_kits(voice)
             self.patterns[voice] = [self._pattern(voice, role) for role in self.control.roles]
+
+    def plans(self, voice: int) -> Plans:
+        """Return what the newest messages asked of a voice's kits and patterns."""
+        return list(self.levels[voice]), list(self.patterns[voice])
+
+    def return_to(self, plans: Mapping[int, Plans]) -> None:
+        """Let the plans of some voices be what they were before a message that was refused."""
+        for voice, (levels, patterns) in plans.items():
+            self.levels[voice], self.patterns[voice] = levels, patterns
 
     def set(self, address: str, values: Sequence[Value], originator: Peer | None) -> None:
         """Note a parameter's value; if it changed, tell all clients but `originator`.
@@ -261,27 +278,34 @@ class Session:
         """Tell `peer` that `command` is done."""
         self.reply(peer, "/done", command, *values)
 
-    def fail(self, peer: Peer, command: str, reason: object) -> None:
-        """Tell `peer` why `command` was refused, unless it wants to hear nothing of that."""
+    def fail(self, peer: Peer, command: str, reason: object, budget: Budget | None = None) -> None:
+        """Tell `peer` why `command` was refused, unless it wants to hear nothing of that.
+
+        `budget` is that of the packet that the command came with, and belongs to the lock.
+        """
         if isinstance(peer, Silence):
             log.warning("%s: %s", command, reason)
         if self.wants_errors(peer):
-            self.reply(peer, "/fail", command, str(reason))
+            (budget or Budget()).refuse(peer, command, str(reason))
 
-    def guarded(self, peer: Peer, command: str, action: Effect) -> None:
+    def guarded(
+        self, peer: Peer, command: str, action: Effect, budget: Budget | None = None
+    ) -> None:
         """Run `action`; what it raises becomes a /fail, and a log entry if it is our defect."""
         try:
             action()
         except GhostnoteError as error:
-            self.fail(peer, command, error)
+            self.fail(peer, command, error, budget)
         except Exception:
             log.exception("%s from %s failed", command, peer.name)
-            self.fail(peer, command, "internal error; the server's log has the details")
+            reason = "internal error; the server's log has the details"
+            self.fail(peer, command, reason, budget)
 
     def in_background(self, peer: Peer, command: str, job: Effect) -> None:
         """Run `job` on the worker thread, after all earlier ones."""
         if not self.worker.submit(lambda: self.guarded(peer, command, job)):
             raise GhostnoteError(f"{MAX_WAITING} slow commands wait already; try again later")
+        self.jobs += 1
 
     def _tell_tree(self, added: frozenset[str], removed: frozenset[str]) -> None:
         for watcher in self._tree_watchers:

@@ -69,7 +69,7 @@ LIFE: Final = (
     Endpoint(
         "/ghost/voice/{V}/model",
         Access.QUERY,
-        "The model that the voice plays.",
+        "The model that the voice plays; told to followers when it changes.",
         reply="/ghost/voice/V/model s",
     ),
     Endpoint(

@@ -16,12 +16,11 @@ from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
-from .encode import encode
 from .endpoint import Access
 from .monitor import Monitor
-from .osc import OscMessage, parse_packet
 from .oscquery import Host, Space, answer, host_info
 from .paths import PathError, resolve_inside
+from .state import as_text, snapshot
 from .told import Told
 from .web import Site
 from .web_guard import host_allowed, origin_allowed, own_names, security_headers
@@ -184,12 +183,10 @@ class WebApp:
             return Space(routes, values, control.roles, kits, control.outputs)
 
     async def _state(self, _: web.Request) -> web.StreamResponse:
-        catch = _Catch()
-        self._site.dispatcher.receive(encode("/ghost/state", 1), catch)
-        for message in catch.messages:
-            if message.address == "/ghost/state.reply":
-                return web.Response(text=str(message.args[0]), content_type="application/json")
-        return web.Response(status=503, text="the state is not known now; ask again\n")
+        session = self._site.dispatcher.session
+        with session.lock:
+            state = snapshot(session)
+        return web.Response(text=as_text(state), content_type="application/json")
 
     def _index(self) -> web.StreamResponse:
         return _file(self._site.panel, "index.html")
@@ -234,22 +231,6 @@ class _Closed(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
-
-
-class _Catch:
-    """The peer of what the web server asks for itself: keeps the answers."""
-
-    name = "this server's web pages"
-    is_local = False
-
-    def __init__(self) -> None:
-        self.messages: list[OscMessage] = []
-
-    def send(self, datagram: bytes) -> None:
-        """Keep one message."""
-        packet = parse_packet(datagram)
-        if isinstance(packet, OscMessage):
-            self.messages.append(packet)
 
 
 def listed(root: Path) -> dict[str, list[dict[str, str | int | float]]]:

@@ -230,7 +230,7 @@ class Hub:
                 if peer.name == originator:
                     pending.pop(address, None)  # what it has just overruled
                 else:
-                    packet = pending[address] = packet or encode(address, *values)
+                    packet = pending[address] = packet or _encoded(address, values)
         for peer in self._peers.values():
             pending = self._pending[peer.name]
             if pending and not peer.is_behind:
@@ -289,4 +289,13 @@ class Hub:
             routes = session.routes.find(address)
             values = session.value(routes[0]) if routes else None
         if values is not None:
-            peer.send(encode(address, *values))
+            peer.send(_encoded(address, values))
+
+
+def _encoded(address: str, values: tuple[Value, ...]) -> bytes:
+    """Return the message of a value; nothing, which is never sent, if it cannot be told."""
+    try:
+        return encode(address, *values)
+    except Exception:
+        log.exception("%s cannot be told; the other values are", address)
+        return b""

@@ -33,7 +33,7 @@ from tests.osc_server.recorder import RecordingControl
 
 SIZES: Final = (-(2**31), -8, -4, -1, 0, 1, 3, 4, 8, 12, 16, 255, 65535, 65536, 65540, 2**31 - 1)
 ODD: Final[tuple[Value, ...]] = (
-    *(0, 1, -1, 2**31 - 1, -(2**31), 0.0, 0.5, 1.0, -1.0, 1e9, 1e-30),
+    *(0, 1, -1, 2**31 - 1, -(2**31), 0.0, 0.5, 1.0, -1.0, 1e9, 1e-30, 1e300, -1e300, 1e-300),
     *(float("nan"), float("inf"), True, False, "", "kick", "dusty", "x.x.", "../../etc/passwd"),
     *("/ghost/tempo", "{", "[a-", "\u00fc" * 40, "x" * 900),
 )
@@ -163,6 +163,12 @@ def target(presets: Path) -> Iterator[Target]:
             one.propagate = propagate
 
 
+def _wide(values: Sequence[Value]) -> str:
+    """Return the type tags of `values` that lose nothing of a number."""
+    tags = {bool: "T", int: "h", float: "d", str: "s"}
+    return "".join("F" if value is False else tags[type(value)] for value in values)
+
+
 class Fuzzer:
     """Packets and streams from a seed: sound ones, odd ones, and damaged ones."""
 
@@ -201,7 +207,8 @@ class Fuzzer:
         address = draw.choice(PATTERNS) if draw.random() < 0.1 else draw.choice(self._addresses)
         if "/preset/" in address:
             return encode(address, f"preset{draw.randrange(PRESETS)}", f"preset{draw.randrange(3)}")
-        return encode(address, *(self._value() for _ in range(draw.choice((0, 1, 1, 1, 2, 2, 3)))))
+        values = [self._value() for _ in range(draw.choice((0, 1, 1, 1, 2, 2, 3)))]
+        return encode(address, *values, tags=_wide(values) if draw.random() < 0.2 else "")
 
     def _value(self) -> Value:
         draw = self.random

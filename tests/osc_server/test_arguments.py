@@ -13,6 +13,7 @@ from ghostnote.osc_server.arguments import convert, signature
 from ghostnote.osc_server.encode import Value
 from ghostnote.osc_server.endpoint import Access, Argument, Endpoint
 from ghostnote.osc_server.osc import Impulse, Midi, OscMessage
+from ghostnote.osc_server.table_parts import SILENT_DB
 
 
 def endpoint(*arguments: Argument) -> Endpoint:
@@ -83,6 +84,15 @@ def test_range_is_refused_not_clamped() -> None:
     for value in (1.0000001, -0.0001, math.inf, -math.inf):
         with pytest.raises(GhostnoteError, match="is not within 0 to 1"):
             convert(limited, OscMessage("/x", "f", (value,)))
+
+
+def test_levels_below_silence_are_silence() -> None:
+    level = endpoint(Argument("gain", "f", "", unit="dB", high=12))
+    for value in (-90.0, -90.5, -1e300, -math.inf, -(2**62)):
+        assert convert(level, OscMessage("/x", "d", (value,))) == (SILENT_DB,)
+    assert convert(level, OscMessage("/x", "d", (-89.5,))) == (-89.5,)
+    with pytest.raises(GhostnoteError, match=r"1e\+300 is not within -inf to 12 dB"):
+        convert(level, OscMessage("/x", "d", (1e300,)))
 
 
 def test_largest_seed() -> None:

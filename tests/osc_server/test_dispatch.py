@@ -229,7 +229,7 @@ def test_refusals(
 
 def test_pattern_that_suits_some_addresses_only(client: Client, control: RecordingControl) -> None:
     control.kit_names[1] = ("only",)
-    client.dispatcher.session.learn_kits(1)
+    client.dispatcher.session.learn_model(1)
     assert client.say("/ghost/voice/*/kit", "tape") == [
         ("/fail", "/ghost/voice/*/kit",
          "/ghost/voice/2/kit: unknown kit 'tape'; there are only")
@@ -252,6 +252,24 @@ def test_queue_full_changes_nothing(client: Client, control: RecordingControl) -
     assert weights(control) == [0.5, 0.0, 0.5]
     (status,) = client.say("/ghost/status")
     assert status[7] == 5 + 2
+
+
+def test_a_refused_bundle_of_later_changes_nothing(
+    client: Client, control: RecordingControl
+) -> None:
+    control.full = True
+    messages = (encode("/ghost/tempo", 90.0), encode("/ghost/voice/1/weights/1", 1.0))
+    client.dispatcher.receive(bundle(control, 0.5, *messages), client)
+    reason = "the engine's queue is full or too much is scheduled; send /ghost/clearSched or wait"
+    assert client.take() == [
+        ("/fail", address, reason) for address in ("/ghost/tempo", "/ghost/voice/1/weights/1")
+    ]
+    control.full = False
+    control.now += 1.0
+    client.dispatcher.tick()
+    assert client.value("/ghost/tempo") == (120.0,)
+    client.say("/ghost/voice/1/weights/2", 1.0)
+    assert weights(control) == [0.5, 0.0, 0.5]
 
 
 def test_our_own_defect_ends_neither_the_message_nor_the_server(
@@ -458,6 +476,18 @@ def test_notify(client: Client, control: RecordingControl, clock: Clock) -> None
     assert follower.say("/ghost/notify", 0) == [("/done", "/ghost/notify", 5, 32)]
 
 
+def test_a_level_far_below_silence_is_told_as_silence(client: Client, clock: Clock) -> None:
+    """A 64-bit number that 32 bits do not hold was kept as it was, and could be told to nobody."""
+    follower = Client(client.dispatcher, "client b")
+    follower.say("/ghost/notify", 1)
+    for address in ("/ghost/voice/1/gain", "/ghost/master/gain"):
+        assert client.say(address, -1e300, tags="d") == []
+        assert client.value(address) == (-90.0,)
+    clock.now += 1
+    client.dispatcher.tick()
+    assert set(follower.take()) >= {("/ghost/voice/1/gain", -90.0), ("/ghost/master/gain", -90.0)}
+
+
 def test_sync_waits_for_slow_work(client: Client, control: RecordingControl) -> None:
     control.loading.clear()
     assert client.say("/ghost/model/load", "default") == []
@@ -506,6 +536,40 @@ def test_model_queries(client: Client) -> None:
         ("/done", "/ghost/model/info", "other", RATE, 2047, 3, *ROLES, 2, "tape", "new"),
         ("/fail", "/ghost/model/info", "no model 'none'"),
     ]
+
+
+def test_more_models_than_a_packet_can_name_are_refused(
+    client: Client, control: RecordingControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "models", lambda: ("x" * 100,) * 700)
+    ((fail, _, reason),) = client.slow("/ghost/model/list")
+    assert fail == "/fail"
+    assert str(reason).startswith("too long for one packet: 700 models; ")
+
+
+def test_followers_hear_of_a_model(client: Client, clock: Clock) -> None:
+    follower = Client(client.dispatcher, "client b")
+    for one in (client, follower):
+        one.say("/ghost/notify", 1)
+
+    def told() -> list[tuple[Value, ...]]:
+        clock.now += 1
+        client.dispatcher.tick()
+        heard = follower.take()
+        return [answer for answer in heard if str(answer[0]).endswith("/model")]
+
+    told()
+    client.slow("/ghost/model/load", "other", 2)
+    assert told() == [("/ghost/voice/2/model", "other")]
+    client.slow("/ghost/model/load", "other", 2)
+    assert told() == []
+    client.slow("/ghost/voice/new", "kit", 3)
+    assert told() == [("/ghost/voice/3/model", "kit")]
+    client.slow("/ghost/preset/save", "a")
+    client.slow("/ghost/model/load", "default")
+    told()
+    client.slow("/ghost/preset/load", "a")
+    assert told() == [("/ghost/voice/2/model", "other"), ("/ghost/voice/3/model", "kit")]
 
 
 def test_record(client: Client, control: RecordingControl) -> None:

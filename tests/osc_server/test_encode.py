@@ -1,5 +1,8 @@
 """What goes out is what our own parser reads back."""
 
+import math
+import struct
+
 from ghostnote.osc_server.encode import BUNDLE_BYTES, PLAIN_MESSAGES, encode, encode_bundle, pack
 from ghostnote.osc_server.osc import (
     IMMEDIATELY,
@@ -22,6 +25,14 @@ def test_int_that_outgrows_32_bits() -> None:
     assert parse_packet(encode("/a", 2**31, -(2**31) - 1, tags="ii")) == OscMessage(
         "/a", "hh", (2**31, -(2**31) - 1)
     )
+
+
+def test_float_that_outgrows_32_bits() -> None:
+    largest = struct.unpack(">f", b"\x7f\x7f\xff\xff")[0]
+    packet = parse_packet(encode("/a", 1e300, -1e300, largest, -math.inf, 1e-300, tags="fffff"))
+    assert packet == OscMessage("/a", "ddfff", (1e300, -1e300, largest, -math.inf, 0.0))
+    beyond = math.nextafter(largest, math.inf)
+    assert parse_packet(encode("/a", beyond)) == OscMessage("/a", "d", (beyond,))
 
 
 def test_bundle() -> None:

@@ -167,9 +167,9 @@ def test_state_is_everything(client: Client, control: RecordingControl) -> None:
 
 
 def test_state_too_long_for_a_packet(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghostnote.osc_server.handlers_server.LONGEST_STATE", 100)
+    monkeypatch.setattr("ghostnote.osc_server.handlers_server.LONGEST_ANSWER", 100)
     ((fail, _, reason),) = client.say("/ghost/state")
-    assert (fail, reason) == ("/fail", "too much for one packet; ask for parts with /ghost/get")
+    assert (fail, reason) == ("/fail", "too long for one packet; ask for parts with /ghost/get")
 
 
 def test_get_of_what_has_a_value_without_being_set(client: Client) -> None:

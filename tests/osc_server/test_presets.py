@@ -11,7 +11,9 @@ import pytest
 
 from ghostnote.osc_server.commands import Command, Op
 from ghostnote.osc_server.presets import MAX_BYTES
+from ghostnote.osc_server.worker import MAX_WAITING
 from tests.osc_server.recorder import Client, RecordingControl
+from tests.osc_server.waiting import until
 
 Json = dict[str, Any]
 
@@ -120,6 +122,23 @@ def test_hold_and_the_transport_are_no_part_of_it(client: Client, root: Path) ->
     text = (root / "a.json").read_text()
     assert "hold" not in text
     assert "rolling" not in text
+    assert "playing" not in text
+
+
+def test_what_lies_beside_a_preset_is_left_alone(
+    client: Client, root: Path, tmp_path: Path
+) -> None:
+    root.mkdir()
+    outside, beside = tmp_path / "outside", root / "b.json.part"
+    for file in (outside, beside):
+        file.write_text("kept")
+    (root / "a.json.part").symlink_to(outside)
+    for name in ("a", "b"):
+        assert client.slow("/ghost/preset/save", name)[0][0] == "/done"
+        assert client.slow("/ghost/preset/save", name)[0][0] == "/done"
+    assert outside.read_text() == beside.read_text() == "kept"
+    assert (root / "a.json.part").is_symlink()
+    assert len([*root.iterdir()]) == 4
 
 
 def test_list_and_delete(client: Client, root: Path) -> None:
@@ -298,6 +317,72 @@ def test_only_the_last_of_a_fast_fader_is_done(client: Client, control: Recordin
     ((_, _, a, b, x),) = done
     assert (a, b) == ("a", "b")
     assert x == pytest.approx(0.49)
+
+
+def test_a_fader_dragged_while_the_worker_is_busy_keeps_its_last_place(
+    client: Client, control: RecordingControl
+) -> None:
+    two(client)
+    other = Client(client.dispatcher, "client b")
+    control.loading.clear()
+    client.say("/ghost/model/load", "default")  # the worker waits
+    for step in range(2 * MAX_WAITING):
+        assert client.say("/ghost/preset/morph", "a", "b", step / 256) == []
+    assert other.say("/ghost/preset/morph", "a", "b", 0.75) == []
+    assert client.say("/ghost/record/stop") == []
+    control.loading.set()
+    told = client.slow("/ghost/status")
+    assert "/ghost/record/stop" in [answer[1] for answer in told]
+    assert "/ghost/preset/morph" not in [answer[1] for answer in told]
+    assert other.take() == [("/done", "/ghost/preset/morph", "a", "b", 0.75)]
+    assert client.value("/ghost/tempo") == (130.0,)
+
+
+def test_a_morph_does_not_overtake_what_was_asked_for_before_it(
+    client: Client, control: RecordingControl
+) -> None:
+    two(client)
+    control.loading.clear()
+    client.say("/ghost/model/load", "default")  # the worker waits
+    client.say("/ghost/preset/morph", "a", "b", 0.25)
+    client.say("/ghost/preset/load", "a")
+    for x in (0.25, 0.5):
+        client.say("/ghost/preset/morph", "a", "b", x)
+    control.loading.set()
+    done = [answer[1:] for answer in client.slow("/ghost/status") if answer[0] == "/done"]
+    assert done[1:] == [
+        ("/ghost/preset/morph", "a", "b", 0.25),
+        ("/ghost/preset/load", "a"),
+        ("/ghost/preset/morph", "a", "b", 0.5),
+    ]
+    assert client.value("/ghost/tempo") == (120.0,)
+
+
+def test_a_morph_for_which_there_is_no_room_is_refused(
+    client: Client, control: RecordingControl
+) -> None:
+    two(client)
+    control.loading.clear()
+    for _ in range(MAX_WAITING + 2):
+        client.say("/ghost/model/load", "default")
+    ((fail, *_),) = client.say("/ghost/preset/morph", "a", "b", 0.25)
+    assert fail == "/fail"
+    control.loading.set()
+    until(lambda: client.say("/ghost/preset/morph", "a", "b", 0.5) == [], "room for it")
+    assert client.slow("/ghost/status")[-1][:2] == ("/done", "/ghost/preset/morph")
+
+
+def test_more_names_than_a_packet_holds_are_refused(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were lost without a word: no datagram is so long."""
+    names = [f"{n:03}" + "x" * 200 for n in range(500)]
+    monkeypatch.setattr(client.dispatcher.session.presets, "names", lambda: names)
+    reason = "too long for one packet: 500 presets; delete some, or give them shorter names"
+    assert client.slow("/ghost/preset/list") == [("/fail", "/ghost/preset/list", reason)]
+    del names[200:]
+    ((done, _, *told),) = client.slow("/ghost/preset/list")
+    assert (done, told) == ("/done", names)
 
 
 def test_a_morph_follows_files_that_change(client: Client, root: Path) -> None:
