@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -164,13 +165,23 @@ def write_whole(path: Path, data: bytes) -> None:
 
     Raises OSError, and then leaves nothing behind.
     """
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     try:
-        part.write_bytes(data)
+        with part.open("xb") as file:
+            file.write(data)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def part_of(path: Path) -> Path:
+    """Return a name beside `path`, for what is renamed to it once it is whole.
+
+    Nobody can have guessed it. It is to be opened exclusively ("x"), which follows no link, so that
+    neither a link that leads elsewhere nor anybody's file is ever written to.
+    """
+    return path.with_name(f".{secrets.token_hex(8)}.part")
 
 
 def _no_number(text: str) -> float:

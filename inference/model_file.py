@@ -26,6 +26,7 @@ from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import check_weights, weight_shapes
 
 from .graph import METADATA_KEY, build_graph, build_model
+from .manifest import write_whole
 
 FORMAT = 1
 MAX_BYTES = 64 * 1024 * 1024
@@ -126,9 +127,7 @@ def save_model(
     if len(data) > MAX_BYTES:
         raise GhostnoteError(f"model {path}: {len(data)} bytes; at most {MAX_BYTES} can be loaded")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
+    write_whole(path, data)
 
 
 def bundled_models() -> dict[str, Path]:

@@ -242,8 +242,14 @@ class EngineControl:
             return Source(engine.tap, self._server.sink.samplerate, engine.tap_frame)
         if not engine.exists(voice):
             raise GhostnoteError(f"voice {voice + 1} is not there")
-        tap, there = engine.voice_tap(voice), lambda: engine.exists(voice)
-        return Source(tap, engine.spec.samplerate, int, there)
+        born = engine.voice_born(voice)
+        return Source(
+            engine.voice_tap(voice),
+            engine.spec.samplerate,
+            int,
+            born,
+            lambda: engine.voice_ended(voice, born),
+        )
 
     def music(self) -> Music:
         """Return what a recording knows of the music."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ghostnote.inference.manifest import part_of
 from ghostnote.kernels.errors import GhostnoteError
 
 from .music import Music, Source
@@ -142,6 +143,7 @@ def _sound(source: Source, cut: Cut, bars: float) -> FLOATS:
     sound = np.empty((frames, tap.data.shape[1]), np.float32)
     if tap.read(cut.first, sound) < frames:
         raise refusal
+    sound[: max(0, source.born - cut.first)] = 0.0  # an earlier voice of the same number
     return sound
 
 
@@ -164,9 +166,11 @@ def _write(
     markers: list[Marker],
 ) -> None:
     """Write a file beside its place, then give it its name; raises OSError, and leaves nothing."""
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     try:
-        with WavWriter(part, samplerate, sound.shape[1], subtype, tempo=tempo) as file:
+        with WavWriter(
+            part, samplerate, sound.shape[1], subtype, exclusive=True, tempo=tempo
+        ) as file:
             for at in range(0, len(sound), _BLOCK):
                 file.write(sound[at : at + _BLOCK])
             file.sync()  # tells of a full disk, as closing does not

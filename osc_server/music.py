@@ -26,10 +26,12 @@ class Music(NamedTuple):
 class Source(NamedTuple):
     """Something that can be recorded: the master, or one voice.
 
-    `frame_of` tells the tap's frame at which an engine frame sounds, `there` whether it still is.
+    `frame_of` tells the tap's frame at which an engine frame sounds. The tap is its own from the
+    frame `born` on, and before the frame that `ended` tells once it is there no more.
     """
 
     tap: TapRing
     samplerate: int
     frame_of: Callable[[int], int]
-    there: Callable[[], bool] = lambda: True
+    born: int = 0
+    ended: Callable[[], int | None] = lambda: None

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from ghostnote.inference.manifest import part_of
 from ghostnote.kernels.errors import GhostnoteError
 
 from .paths import PathError, resolve_inside
@@ -131,10 +132,10 @@ def write_json(path: Path, data: Any) -> None:
     GhostnoteError
         If it cannot be written.
     """
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as file:
+        with part.open("x", encoding="utf-8") as file:
             json.dump(data, file, indent=1, allow_nan=False)
             file.write("\n")
             file.flush()

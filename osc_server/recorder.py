@@ -237,7 +237,7 @@ class _Worker(threading.Thread):
         self.result: Recording | None = None
         self._missing = 0
         self._block = np.zeros((_BLOCK, source.tap.data.shape[1]), np.float32)
-        self._music, self._frame_of, self._there = music, source.frame_of, source.there
+        self._music, self._frame_of, self._ended = music, source.frame_of, source.ended
         self._bars: list[Marker] = []
         self._notes: list[Marker] = []
         self._last_bar = -1  # engine frame
@@ -279,7 +279,8 @@ class _Worker(threading.Thread):
     def _reason_to_end(self) -> str | None:
         if not self.file.path.exists():
             return f"{self.file.path}: was taken away while it was recorded; record again"
-        if not self._there():
+        if self._ended() is not None:
+            self._copy_what_is_there()  # to its very end
             return f"{self.file.path}: ended after {self.file.frames} frames: its voice was freed"
         return None
 
@@ -293,10 +294,15 @@ class _Worker(threading.Thread):
                 return True
             block = self._block[:left]
             n = self.tap.read(place, block)
-            if n == 0:
-                return False
-            if n < 0:  # overrun: silence up to the oldest frame that is left
+            overrun = n < 0  # silence then, up to the oldest frame that is left
+            if overrun:
                 n = min(left, self.tap.oldest - place)
+            ended = self._ended()
+            if ended is not None:  # what follows may be a later voice's
+                n = min(n, ended - place)
+            if n <= 0:
+                return False
+            if overrun:
                 block[:n] = 0.0
                 self._missing += n
             self.file.write(block[:n])

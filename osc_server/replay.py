@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from ghostnote.inference.manifest import part_of
 from ghostnote.inference.model_file import find_model, load_model
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import Packed, pack
@@ -22,6 +23,7 @@ from .session_log import LogCommand, LogEnd, LogEntry, LogLoad, LogPrime, read_l
 from .wav import WavWriter
 
 CHUNK_SECONDS = 1
+AT_ONCE = 1024  # commands of one hop that are handed over together
 
 
 def replay(
@@ -58,9 +60,11 @@ def replay(
         max_voices=header.max_voices,
         outputs=header.outputs,
     )
-    part = out.with_name(out.name + ".part")
+    part = part_of(out)
     try:
-        with WavWriter(part, header.samplerate, 2 * header.outputs, "FLOAT") as file:
+        with WavWriter(
+            part, header.samplerate, 2 * header.outputs, "FLOAT", exclusive=True
+        ) as file:
             _play(Engine(packed, options), entries, files, file, progress or (lambda _: None))
         part.replace(out)
     except OSError as error:
@@ -95,6 +99,10 @@ def _play(
             progress(engine.frame / rate)
         if isinstance(entry, LogEnd):
             return
+        if engine.commands.fill >= AT_ONCE:
+            # More may act in one hop than the queue holds, as some wait for a line elsewhere.
+            engine.render(engine.frame)  # no hop, but they act
+            engine.log.pop_all()
         command = entry.command
         if command.op in (Op.MODEL, Op.VOICE_NEW):
             load = _told(loads.get((command.index, command.voice)), entry, "model")

@@ -1,6 +1,7 @@
 """A running server that records, grabs, is primed and renders, as a client asks for it over OSC."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,6 +139,24 @@ def test_a_voice_that_is_freed_ends_its_recording(server: Server, client: Client
     assert "its voice was freed" in str(failure[2])
     assert soundfile.info(str(done[2])).frames > 0
     assert client.ask("/ghost/record/start", "three", 2)[0] == "/fail"
+
+
+def test_the_next_voice_of_a_number_is_not_in_the_recording(server: Server, client: Client) -> None:
+    client.send("/ghost/voice/2/trig/kick", 1.0)
+    done = client.ask("/ghost/record/start", "two", 2)
+    time.sleep(0.25)
+    engine, born = server.engine, server.engine.voice_born(1)
+    client.send("/ghost/voice/2/free", 1)
+    assert client.ask("/ghost/voice/new", "", 2) == ("/done", "/ghost/voice/new", 2)
+    client.expect("/fail", "/ghost/record/start")
+    end = engine.voice_ended(1, born)
+    assert end is not None and end <= engine.voice_born(1)
+    heard = sound(str(done[2]))
+    tap = engine.voice_tap(1)
+    wanted = np.zeros((len(heard), 1), np.float32)
+    assert tap.read(end - len(heard), wanted) == len(heard)
+    assert len(heard) > MODEL_RATE // 5 and wanted.any()
+    np.testing.assert_array_equal(heard, wanted)
 
 
 def test_a_voice_goes_on_from_a_file_and_the_log_replays_it(

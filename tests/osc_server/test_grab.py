@@ -200,3 +200,27 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "choose another place" in done.stdout and done.stdout.count("\n") == 1
     assert not [*tmp_path.iterdir()]
+
+
+def test_what_lies_beside_is_left_alone(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    outside, beside = tmp_path / "outside", root / "b.wav.part"
+    for file in (outside, beside):
+        file.write_text("kept")
+    (root / "a.wav.part").symlink_to(outside)
+    for name in ("a", "b"):
+        grab(played(4 * RATE), still(120.0), 1, root, name)
+    assert outside.read_text() == beside.read_text() == "kept"
+    assert sorted(file.name for file in root.iterdir()) == [
+        "a.wav", "a.wav.part", "b.wav", "b.wav.part"
+    ]  # fmt: skip
+
+
+def test_what_an_earlier_voice_played_is_silence(tmp_path: Path) -> None:
+    source = played(4 * RATE)._replace(born=3 * RATE)
+    path, frames = grab(source, still(120.0), 1, tmp_path)
+    heard, _ = soundfile.read(path, dtype="float32")
+    assert frames == 2 * RATE
+    assert not heard[:RATE].any()
+    np.testing.assert_array_equal(heard[RATE:], numbers(3 * RATE, 4 * RATE))

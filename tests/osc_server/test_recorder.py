@@ -92,6 +92,19 @@ def test_now_is_the_default_and_a_past_end_cuts(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sound(path), ramp(1500, 300))
 
 
+def test_a_source_that_ends_is_recorded_to_its_end(tmp_path: Path) -> None:
+    tap, ended = TapRing(1 << 17), list[int]()
+    engine(tap, 500)
+    source = of(tap)._replace(ended=lambda: ended[0] if ended else None)
+    recorder = Recorder(source, tmp_path)
+    path = recorder.start("a.wav")
+    engine(tap, 1000)
+    ended.append(1200)  # and what follows is another's
+    result = finished(recorder)
+    assert result.frames == 700 and "its voice was freed" in str(result.error)
+    np.testing.assert_array_equal(sound(path), ramp(500, 700))
+
+
 def wait_for_frames(path: Path, frames: int) -> None:
     """Until the file's own header tells of so many; it never says more than there are."""
     deadline = time.monotonic() + 20
