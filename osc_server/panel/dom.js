@@ -1,5 +1,6 @@
 // What the parts of the panel are made of: elements, bars that are dragged, buttons, menus.
 
+const SLOP = 10; // px that a finger moves in a tap
 const SVG = "http://www.w3.org/2000/svg";
 
 /** Returns a new element with properties, data-... and aria-... attributes, and children. */
@@ -77,9 +78,13 @@ export function bar(name, { low, high, step, usual, curve = 1, centre = low, sho
     paint();
     onchange(current);
   };
-  input.addEventListener("input", () => {
-    change(low + (high - low) * (input.value / places) ** curve);
-  });
+  const go = (at) => change(low + (high - low) * Math.min(Math.max(at, 0), 1) ** curve);
+  input.addEventListener("input", () => go(input.value / places)); // by a screen reader
+  // By hand it is ours: some phones move a slider only by its thumb, which is not to be seen here.
+  strokes(made, () => ({ touched: made }), (_, x) => {
+    const { left, width } = made.getBoundingClientRect();
+    go((x - left) / width);
+  }); // prettier-ignore
   input.addEventListener("keydown", (event) => {
     const steps = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
     if (!(event.key in steps)) return;
@@ -96,6 +101,48 @@ export function bar(name, { low, high, step, usual, curve = 1, centre = low, sho
   current ??= low;
   paint();
   return made;
+}
+
+/**
+ * Presses and drags sideways: `begin(event)` returns a stroke or null, `go(stroke, x)` is called
+ * where it is pressed and wherever it moves. Its `touched` is the element that shows the finger.
+ *
+ * A finger may be about to scroll: it counts when it goes sideways, or is lifted where it was.
+ */
+export function strokes(place, begin, go) {
+  const held = new Map(); // by pointer
+  const end = ({ pointerId }) => {
+    held.get(pointerId)?.stroke.touched.classList.remove("touched");
+    held.delete(pointerId);
+  };
+  place.addEventListener("pointerdown", (event) => {
+    const stroke = event.button === 0 && begin(event);
+    if (!stroke) return;
+    event.target.setPointerCapture(event.pointerId);
+    const waits = event.pointerType !== "mouse";
+    held.set(event.pointerId, { stroke, waits, x: event.clientX, y: event.clientY });
+    if (waits) stroke.touched.classList.add("touched");
+    else go(stroke, event.clientX);
+  });
+  place.addEventListener("pointermove", (event) => {
+    const one = held.get(event.pointerId);
+    if (!one) return;
+    const [across, down] = [event.clientX - one.x, event.clientY - one.y].map(Math.abs);
+    if (one.waits && Math.max(across, down) < SLOP) return;
+    if (!(event.buttons & 1) || (one.waits && across <= down)) {
+      end(event);
+      return;
+    }
+    if (one.waits) go(one.stroke, one.x);
+    one.waits = false;
+    go(one.stroke, event.clientX);
+  });
+  place.addEventListener("pointerup", (event) => {
+    const one = held.get(event.pointerId);
+    if (one?.waits) go(one.stroke, one.x);
+    end(event);
+  });
+  place.addEventListener("pointercancel", end);
 }
 
 /** Returns a menu with `.fill(names)` and `.set(name)`; entries are names or [value, text]. */

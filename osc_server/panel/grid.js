@@ -1,6 +1,6 @@
 // The step grid: roles by sixteenths of the voice that is shown, page by page.
 
-import { bar, button, el, showPercent, toggle } from "./dom.js";
+import { bar, button, el, showPercent, strokes, toggle } from "./dom.js";
 import { Bindings } from "./selection.js";
 
 const MOST_STEPS = 64;
@@ -220,29 +220,24 @@ export function grid(connection, selection, place, flash) {
 
 /** A press on a step changes it; dragging on gives the others of its row the same velocity. */
 function paintByHand(table, setStep, find) {
-  let painting = null;
-  table.addEventListener("pointerdown", (event) => {
-    const cell = event.target.closest(".cell");
-    if (!cell || event.button !== 0) return;
+  function begin({ target }) {
+    const cell = target.closest(".cell");
+    if (!cell) return null;
     const { row, step } = find(cell);
-    painting = { row, velocity: nextVelocity(row.steps[step] ?? 0) };
-    cell.releasePointerCapture?.(event.pointerId);
-    setStep(row, step, painting.velocity);
-  });
-  table.addEventListener("pointermove", (event) => {
-    if (!painting) return;
-    if (!(event.buttons & 1)) {
-      painting = null;
-      return;
-    }
-    const cell = document.elementFromPoint(event.clientX, event.clientY)?.closest?.(".cell");
-    if (!cell || cell.dataset.role !== painting.row.role) return;
-    const { row, step } = find(cell);
-    if ((row.steps[step] ?? 0) !== painting.velocity) setStep(row, step, painting.velocity);
-  });
-  for (const kind of ["pointerup", "pointercancel"]) {
-    window.addEventListener(kind, () => (painting = null));
+    const velocity = nextVelocity(row.steps[step] ?? 0);
+    return { touched: cell, row, velocity, column: Number(cell.dataset.column) };
   }
+  // All steps from the last to the one that is above or below: quick hands jump, and stray.
+  strokes(table, begin, (stroke, x) => {
+    const { row, velocity, column } = stroke;
+    const left = (cell) => cell.getBoundingClientRect().left;
+    stroke.column = Math.max(0, row.cells.findLastIndex((cell) => left(cell) <= x));
+    const [first, last] = [column, stroke.column].sort((a, b) => a - b);
+    for (const cell of row.cells.slice(first, last + 1)) {
+      const { step } = find(cell);
+      if ((row.steps[step] ?? 0) !== velocity) setStep(row, step, velocity);
+    }
+  });
 }
 
 /** Arrow keys go from step to step, Enter and space change one, 0 to 9 set its velocity. */

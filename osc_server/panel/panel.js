@@ -34,7 +34,7 @@ const mixer = kits(connection, selection, place("kits"));
 voices(connection, selection, place("voices"), place("chips"), tell, mixer.pure);
 master(connection, place("master"));
 sound(monitor, place("sound"));
-listen(monitor, place("sound").querySelector(".tools"), tell);
+const ears = listen(monitor, place("sound").querySelector(".tools"), tell);
 takes(connection, place("takes"), tell);
 presets(connection, place("presets"), tell);
 
@@ -55,7 +55,8 @@ document.addEventListener("click", (event) => {
   if (event.detail > 0) event.target.closest("button")?.blur();
 });
 
-const watch = () => monitor.want(connection.online && !document.hidden);
+// Pictures that nobody sees need no sound; ears do.
+const watch = () => monitor.want(connection.online && (ears.on || !document.hidden));
 document.addEventListener("visibilitychange", watch);
 connection.onState((online) => {
   place("offline").hidden = online;

@@ -49,6 +49,7 @@ export function sound(monitor, place) {
   let height01 = 1; // of the sound that fills the scope
 
   function take(samples, samplerate) {
+    if (samplerate !== rate) rows = [];
     rate = samplerate;
     for (let at = 0; at < samples.length; at += 2) {
       ring[written++ % ring.length] = 0.5 * (samples[at] + samples[at + 1]);
@@ -71,7 +72,6 @@ export function sound(monitor, place) {
       if (canvas === history) {
         trail.fillStyle = "#0c0e11";
         trail.fillRect(0, 0, width, height);
-        rows = rowsOf(Math.round(height * (1 - WAVE_SHARE)), rate);
       }
     }
     return true;
@@ -87,6 +87,8 @@ export function sound(monitor, place) {
   function drawHistory() {
     const hop = rate / COLUMNS_PER_SECOND;
     const { width, height } = history;
+    const tall = height - Math.round(height * WAVE_SHARE);
+    if (rows.length !== tall) rows = rowsOf(tall, rate);
     let columns = Math.floor((written - drawn) / hop);
     if (columns <= 0) return;
     const most = Math.min(width, Math.floor((ring.length - SIZE) / hop));

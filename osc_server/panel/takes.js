@@ -2,11 +2,13 @@
 
 import { button, el, menu } from "./dom.js";
 
+const START = "/ghost/record/start";
 const GRABS = [1, 2, 4, 8];
 const SHOWN = 30;
 
 export function takes(connection, place, tell) {
   let recording = false;
+  let asked = false;
   let began = 0;
   const record = button("● record", () => (recording ? stop() : start()), { className: "record" });
   const grabs = el("div.grabs", { role: "group", "aria-label": "Keep the last bars" },
@@ -45,14 +47,24 @@ export function takes(connection, place, tell) {
   window.setInterval(() => recording && tick(), 500);
 
   async function start() {
+    if (asked) return;
+    asked = true;
     try {
-      await connection.ask("/ghost/record/start", `take-${stamp()}.wav`);
+      await connection.ask(START, `take-${stamp()}.wav`);
       show(true);
     } catch (error) {
       // Somebody else records: it can be stopped from here.
-      if (/record/i.test(error.message) && /already|runs|is being/i.test(error.message)) show(true);
+      if (/is being recorded/.test(error.message)) show(true);
+    } finally {
+      asked = false;
     }
   }
+  connection.on("/fail", (command) => {
+    if (command !== START || !recording) return;
+    // Nobody asks while it runs: it has ended by itself.
+    show(false);
+    refresh();
+  });
   async function stop() {
     try {
       const [path] = await connection.ask("/ghost/record/stop");

@@ -127,6 +127,18 @@ class Page:
         await self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[point])
         await self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
+    async def swipe(
+        self, selector: str, start: tuple[float, float], by: tuple[float, float]
+    ) -> None:
+        """Draws a finger across the page by pixels, from a place on an element (parts of it)."""
+        point = await self.place(selector, *start)
+        await self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[point])
+        steps = 12
+        for step in range(1, steps + 1):
+            moved = {"x": point["x"] + by[0] * step / steps, "y": point["y"] + by[1] * step / steps}
+            await self.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[moved])
+        await self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     async def key(self, code: str, text: str = "") -> None:
         """Presses a key and lets it go."""
         key = text or code

@@ -12,6 +12,7 @@ import pytest
 
 from ghostnote.osc_server.dispatch import Dispatcher
 from tests.osc_server.recorder import Client, Clock, RecordingControl
+from tests.osc_server.stage import Stage, staged
 
 
 @pytest.fixture
@@ -40,3 +41,10 @@ def dispatcher(control: RecordingControl, clock: Clock, tmp_path: Path) -> Itera
 def client(dispatcher: Dispatcher) -> Client:
     """A client of the dispatcher."""
     return Client(dispatcher)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A server, and a Chromium that shows its panel."""
+    with staged(tmp_path_factory.mktemp("server")) as made:
+        yield made

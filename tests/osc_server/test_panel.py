@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
-from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
 
 import aiohttp
 import numpy as np
@@ -19,109 +15,11 @@ import soundfile
 
 from ghostnote.osc_server.encode import Value, encode
 from ghostnote.osc_server.osc import OscBundle, OscMessage, parse_packet
-from tests.osc_server.browser import Page, page_of
-from tests.osc_server.live import Client, client_of, serving
-from tests.parts import need
+from tests.osc_server.live import serving
+from tests.osc_server.stage import HEARD, Stage, on_stage, sent_to, watch_sending
 
-T = TypeVar("T")
-
-HEARD = 0.03
-"""Peak of a hit, linear; the model's own hiss is below."""
-VIEWS = ("Pads", "Steps", "Kit", "Voices", "Sound", "Takes")
 ROLES = ("kick", "snare", "rim", "clap", "tom", "hat", "open", "crash", "ride")
 VOICE_SHOWN = "document.querySelector('.voice-shown h3').textContent"
-
-
-@dataclass
-class Stage:
-    """A server, a page that shows its panel, and a client that talks to it over UDP."""
-
-    page: Page
-    client: Client
-    url: str
-    run: Callable[[Coroutine[Any, Any, T]], T]
-
-    def value(self, address: str) -> Value:
-        """What the server says that an address reads as."""
-        self.client.send("/ghost/get", address)
-        return self.client.expect(address)[1]
-
-    async def comes(self, address: str, wanted: Callable[[Any], bool]) -> None:
-        """Waits until a value of the server is as wanted."""
-        async with asyncio.timeout(20):
-            while not wanted(self.value(address)):
-                await asyncio.sleep(0.02)
-
-    async def loudest(self, address: str = "/ghost/meter", seconds: float = 0.7) -> float:
-        """The highest peak of the voices' meters during `seconds`."""
-        self.client.send("/ghost/notify/meters", 1, 30.0)
-        answers = await asyncio.to_thread(self.client.answers, seconds)
-        peaks = [float(answer[2]) for answer in answers if answer[0] == address]
-        assert peaks, "no meters came"
-        return max(peaks)
-
-    async def silence(self) -> None:
-        """Waits until nothing rings."""
-        async with asyncio.timeout(30):
-            while await self.loudest(seconds=0.2) > HEARD:
-                pass
-
-    async def shown(self, bar: str) -> str:
-        """The text of the bar whose slider has this label."""
-        script = f"document.querySelector('input[aria-label={json.dumps(bar)}]')"
-        return str(
-            await self.page.run(f"{script}.parentElement.querySelector('output').textContent")
-        )
-
-    async def fresh(self) -> None:
-        """Opens the panel anew and waits until it is there."""
-        await self.page.go(self.url)
-        await self.page.until("document.querySelectorAll('.pad').length === 9")
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    chromium = need("chromium")
-    folder = tmp_path_factory.mktemp("server")
-    folders = [f"--{name}={folder / name}" for name in ("recordings", "presets", "primes")]
-    with (
-        asyncio.Runner() as runner,
-        serving("--sink", "null", "--ring", "4096", *folders) as server,
-        client_of(server.port) as client,
-    ):
-        opened = contextlib.AsyncExitStack()
-        page = runner.run(opened.enter_async_context(page_of(chromium)))
-        try:
-            made = Stage(page, client, f"http://127.0.0.1:{server.port}/", runner.run)
-            runner.run(page.size(1440, 980))
-            runner.run(made.fresh())
-            yield made
-        finally:
-            runner.run(opened.aclose())
-
-
-@pytest.fixture(autouse=True)
-def nothing_wrong(stage: Stage) -> Iterator[None]:
-    """No error on the console and nothing that the content policy forbids, in any test."""
-    stage.page.troubles.clear()
-    stage.client.answers(0.001)
-    yield
-    assert stage.page.troubles == []
-
-
-def on_stage(test: Callable[[Stage], Coroutine[Any, Any, None]]) -> Callable[[Stage], None]:
-    """Makes a plain test of a coroutine."""
-
-    def run(stage: Stage) -> None:
-        async def bounded() -> None:
-            async with asyncio.timeout(60):
-                await test(stage)
-
-        stage.run(bounded())
-
-    run.__name__ = test.__name__
-    run.__doc__ = test.__doc__
-    return run
 
 
 # The modules
@@ -339,6 +237,22 @@ async def test_record_gives_a_wav_to_hear_and_download(stage: Stage) -> None:
 
 
 @on_stage
+async def test_a_recording_that_fails_is_no_longer_shown(stage: Stage) -> None:
+    page = stage.page
+    await page.press(".record")
+    await page.until("document.querySelector('.record.lit') !== null")
+    taken = max(stage.recordings.glob("*.wav"), key=lambda path: path.stat().st_mtime)
+    taken.unlink()
+    await page.until("document.querySelector('.record.lit') === null")
+    assert await page.run("document.querySelector('.record').textContent") == "● record"
+    await page.until("document.querySelector('#notices .fail')?.textContent.includes('taken away')")
+    await page.press(".record")
+    await page.until("document.querySelector('.record.lit') !== null")
+    await page.press(".record")
+    await page.until("document.querySelector('.record.lit') === null")
+
+
+@on_stage
 async def test_grab_keeps_the_last_bars(stage: Stage) -> None:
     before = await stage.page.run("document.querySelectorAll('.take-list a').length")
     stage.client.send("/ghost/tempo", 480.0)
@@ -447,60 +361,6 @@ async def test_presets_and_notices(stage: Stage) -> None:
     await page.until("document.querySelector('#notices .fail')?.textContent.includes('gone')")
 
 
-# Sound in the browser
-
-
-@on_stage
-async def test_the_pictures_show_the_sound(stage: Stage) -> None:
-    """How many pixels of the spectrogram are warm, before and after hits."""
-    warm = """(() => {
-        const shown = document.querySelector(".history");
-        const copy = Object.assign(document.createElement("canvas"), { width: 500, height: 150 });
-        const context = copy.getContext("2d", { willReadFrequently: true });
-        context.drawImage(shown, 0, 0, 500, 150);
-        const { data } = context.getImageData(0, 0, 500, 150);
-        let count = 0;
-        for (let at = 0; at < data.length; at += 4) count += data[at] > 110;
-        return count;
-    })()"""
-    await stage.fresh()
-    await stage.silence()
-    before = await stage.page.run(warm)
-    await stage.page.press(".pad[data-role=snare]")
-    await stage.page.until(f"{warm} > {before} + 200")
-    await stage.silence()
-
-
-@on_stage
-async def test_listen_here(stage: Stage) -> None:
-    page = stage.page
-    await page.run(
-        """{
-            const Real = AudioWorkletNode;
-            window.AudioWorkletNode = class extends Real {
-                constructor(context, ...others) {
-                    super(context, ...others);
-                    window.heard = context.createAnalyser();
-                    this.connect(window.heard);
-                }
-            };
-            window.loudest = () => {
-                const samples = new Float32Array(2048);
-                window.heard?.getFloatTimeDomainData(samples);
-                return Math.max(...samples.map(Math.abs));
-            };
-        }"""
-    )
-    await page.press(".listen")
-    await page.until("document.querySelector('.listen').getAttribute('aria-pressed') === 'true'")
-    await page.until("window.heard !== undefined")
-    await asyncio.sleep(0.4)
-    await page.press(".pad[data-role=snare]", down=0.05)
-    await page.until(f"window.loudest() > {HEARD}")
-    await page.press(".listen")
-    await stage.silence()
-
-
 # The page
 
 
@@ -512,34 +372,6 @@ async def test_it_is_not_curious(stage: Stage) -> None:
     sent = await stage.page.run("window.sent.map(({ address }) => address)")
     assert set(sent) <= {"/ghost/status", "/ghost/notify/meters", "/ghost/notify/beat"}
     assert len(sent) <= 5
-
-
-@on_stage
-async def test_a_phone_shows_every_part_without_scrolling_sideways(stage: Stage) -> None:
-    page = stage.page
-    await page.size(360, 740, 2.0, phone=True)
-    try:
-        await stage.fresh()
-        for view in VIEWS:
-            tabs = "[...document.querySelectorAll('#views button')]"
-            await page.run(f"{tabs}.find((tab) => tab.textContent === '{view}').click()")
-            wide = await page.run(
-                """[...document.querySelectorAll("body *")].filter((one) => {
-                    const { right, width } = one.getBoundingClientRect();
-                    return width && right > 360.5 && !one.closest("#chips, svg, audio");
-                }).map((one) => one.outerHTML.slice(0, 80))"""
-            )
-            assert wide == [], view
-            assert await page.run("document.documentElement.scrollWidth") <= 360
-            sections = "[...document.querySelectorAll('main > section')]"
-            assert await page.run(f"{sections}.some((one) => one.offsetHeight > 100)"), view
-        await page.run("document.querySelector('#views button').click()")
-        await watch_sending(page)
-        await page.touch(".pad[data-role=tom]")
-        assert len(await sent_to(page, "/ghost/voice/1/trig/tom")) == 1
-    finally:
-        await page.size(1440, 980)
-        await stage.fresh()
 
 
 @on_stage
@@ -598,28 +430,6 @@ def test_only_own_resources(stage: Stage) -> None:
     for path in sorted(Path(web.PANEL).iterdir()):
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in text and "https://" not in text, path.name
-
-
-async def watch_sending(page: Page) -> None:
-    """Keeps what the page sends from now on in `window.sent`."""
-    await page.run(
-        """(async () => {
-            const { decode, forEachMessage } = await import("/panel/osc.js");
-            window.sent = [];
-            window.realSend ??= WebSocket.prototype.send;
-            WebSocket.prototype.send = function (data) {
-                if (typeof data !== "string") forEachMessage(decode(data), (m) => window.sent.push(m));
-                return window.realSend.call(this, data);
-            };
-        })()"""
-    )
-
-
-async def sent_to(page: Page, address: str) -> list[list[Any]]:
-    """The arguments of the messages that it has sent to an address."""
-    script = f"window.sent.filter((m) => m.address === '{address}').map((m) => m.args)"
-    found: list[list[Any]] = await page.run(script)
-    return found
 
 
 def luminance(colour: str) -> float:
