@@ -7,6 +7,7 @@ the commands that brought it have been seen and no voice plays it.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +32,23 @@ class _Memory:
     brought: int = 0  # commands that were submitted
 
 
+def next_free(last: int, count: int, taken: Container[int]) -> int | None:
+    """Return the first of `count` numbers after the last used that is free; None: none is.
+
+    The session log tells of a number before the command that uses it. Were one that is just free
+    used again, its two lines could come before both of their commands.
+    """
+    ahead = ((last + 1 + n) % count for n in range(count))
+    return next((number for number in ahead if number not in taken), None)
+
+
 class Banks:
     """All banks of an engine, each with room for `lanes` voices in hops of `hop` samples."""
 
     def __init__(self, core: Core, lanes: int, hop: int) -> None:
         self._core, self._lanes, self._hop = core, lanes, hop
         self._memory: dict[int, _Memory] = {}
+        self._last = -1
 
     def bring(self, packed: Packed) -> int:
         """Return the bank of a model, for one command more that will lead a voice to it.
@@ -84,9 +96,10 @@ class Banks:
 
     def _make(self, packed: Packed) -> int:
         core = self._core
-        number = next((n for n in range(len(core.banks)) if n not in self._memory), None)
+        number = next_free(self._last, len(core.banks), self._memory)
         if number is None:
             raise GhostnoteError("model: too many models at once; try again in a second")
+        self._last = number
         states = State(packed, streams=self._lanes), State(packed, streams=self._lanes)
         out = np.zeros((self._lanes, self._hop), np.float32)
         memory = _Memory(packed, states, State(packed), out)

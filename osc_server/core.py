@@ -19,19 +19,16 @@ from numba import njit
 from ghostnote.kernels.lanes import load_int
 
 from .bank import play_banks
-from .commands import FRAME_NOW, MAX_STEPS, Op
+from .commands import MAX_STEPS, Op
 from .desk import (
     ACTIVE,
-    ARRIVED,
     BUSY_NS,
-    DROPPED,
     FRAME,
     IDLE,
     LATE,
     MAX_KITS,
     ONE,
     PEAK_NS,
-    PRIMES,
     QUEUED,
     STOP,
     UNLOGGED,
@@ -52,13 +49,13 @@ from .ring import (
     STAMP_NS,
     STAMP_SLOTS,
     STAMPS,
-    records_pop,
     records_push,
     ring_fill,
     ring_set_state,
     ring_write,
     tap_write,
 )
+from .schedule import forget_scheduled, give_back, line_to_wait_for, take_commands
 from .transport import (
     MAX_TEMPO,
     jump_to,
@@ -73,6 +70,7 @@ from .voice import (
     add_voice,
     change_model,
     configure_voice,
+    end_hop,
     free_voice,
     glide_kit,
     hit_voice,
@@ -105,86 +103,9 @@ LOST_NS = 50_000_000  # a burst so late begins a new count
 
 
 @inner
-def take_commands(core: Core, mail: Mail) -> None:
-    """Move what has arrived from the ring to its place in the queue, or let it wait for the beat."""
-    queue, inbox, shared = mail.queue, mail.inbox, core.shared
-    while True:
-        count = records_pop(mail.commands_header, mail.commands, inbox)
-        if count == 0:
-            return
-        for i in range(count):
-            op, frame = np.int64(inbox[i].op), inbox[i].frame
-            if frame == FRAME_NOW:
-                frame = shared[FRAME]
-                if line_to_wait_for(core, op) > 0.0 and shared[WAITING] < mail.waiting.shape[0]:
-                    mail.waiting[shared[WAITING]] = inbox[i]
-                    shared[WAITING] += 1
-                    continue
-                if op == OP_CLEAR:
-                    # Here, in the order of arrival: what is scheduled after it stays.
-                    forget_scheduled(core, queue)
-                    inbox[i].index = 1
-            held = shared[QUEUED]
-            if held == queue.shape[0]:
-                shared[DROPPED] += 1
-                give_back(core, op, inbox[i].index)
-                continue
-            place = held
-            while place > 0 and queue[place - 1].frame > frame:
-                queue[place] = queue[place - 1]
-                place -= 1
-            queue[place] = inbox[i]
-            queue[place].frame = frame
-            shared[QUEUED] = held + 1
-
-
-@inner
-def line_to_wait_for(core: Core, op: int) -> float:
-    """Return the beats between the lines on which a command acts that was not given a time; or 0."""
-    desk = core.desk[0]
-    if desk.rolling == 0:
-        return 0.0
-    if op == OP_HOLD:
-        return float(desk.signature)
-    if op in (
-        VOICE_PLAY,
-        VOICE_STOP,
-        VOICE_REWIND,
-        OP_SEED,
-        OP_WEIGHT,
-        OP_LENGTH,
-        OP_STEP,
-        OP_CHANCE,
-        OP_SWING,
-    ):
-        return float(desk.quantum)
-    return 0.0
-
-
-@inner
-def give_back(core: Core, op: int, index: int) -> None:
-    """Let Python have again what a command brought, whether it was carried out or not."""
-    if op in (OP_MODEL, VOICE_NEW) and 0 <= index < core.banks.shape[0]:
-        arrived = ARRIVED + index
-        store_release(core.shared, arrived, core.shared[arrived] + 1)
-    elif op == OP_PRIME and 0 <= index < core.primes.shape[0]:
-        store_release(core.shared, PRIMES + index, 0)
-
-
-@inner
 def is_bank(core: Core, index: int) -> bool:
     """Return whether a bank of that number was ever made."""
     return bool(0 <= index < core.banks.shape[0] and core.banks[index].header != 0)
-
-
-@inner
-def forget_scheduled(core: Core, queue: Floats) -> None:
-    """Drop from the queue what is due after this hop."""
-    shared = core.shared
-    while shared[QUEUED] > 0 and queue[shared[QUEUED] - 1].frame > shared[FRAME]:
-        last = shared[QUEUED] - 1
-        give_back(core, np.int64(queue[last].op), queue[last].index)
-        shared[QUEUED] = last
 
 
 @inner
@@ -343,12 +264,14 @@ def advance_transport(core: Core, mail: Mail) -> None:
         run_waiting_commands(core, mail, begin, end)
     if desk.rolling == 1:
         strike_patterns(core, begin, end)
-        roll(core)
 
 
 @inner
 def make_hop(core: Core) -> None:
-    """Let all voices play one hop: its frames at the model's rate are in `core.mix`."""
+    """Let all voices play one hop: its frames at the model's rate are in `core.mix`.
+
+    At its end the transport stands at the next hop: frame and beat move on together.
+    """
     shared, mix, desk, voices = core.shared, core.mix, core.desk[0], core.voices
     hop = desk.hop
     for i in range(hop):
@@ -368,8 +291,14 @@ def make_hop(core: Core) -> None:
                 add_voice(core, number)
             else:
                 write_tap(core, number, ZERO)
+    for number in range(voices.shape[0]):
+        if voices[number].exists == 1 and voices[number].state != IDLE:
+            end_hop(core, number)
     set_level(core)
     shared[ACTIVE] = active
+    # Directly before the frame: who reads both from outside finds the beat of that frame.
+    if desk.rolling == 1:
+        roll(core)
     store_release(shared, FRAME, shared[FRAME] + hop)
 
 

@@ -95,6 +95,7 @@ VOICE = np.dtype(
     [
         ("exists", "i8"),
         ("leaving", "i8"),  # it ceases to exist when it is silent
+        ("ended", "i8"),  # it has done so, and what it was told is still to be forgotten
         ("state", "i8"),
         ("bank", "i8"),
         ("lane", "i8"),  # -1: none
@@ -116,6 +117,7 @@ VOICE = np.dtype(
         ("mute", "f8"),
         ("solo", "f8"),
         ("pair", "i8"),  # of outputs
+        ("next_pair", "i8"),  # where it moves next, after a move that is under way
         ("old_pair", "i8"),  # while it moves
         ("pair_left", "i8"),  # hops
         ("left", "f8"),
@@ -197,7 +199,8 @@ class Mail(NamedTuple):
 
     queue: NDArray[Any]  # COMMAND [Q], sorted by frame, first come first among equals
     waiting: NDArray[Any]  # COMMAND [Q], for the next line of the quantum or the bar
-    inbox: NDArray[Any]  # COMMAND [..]
+    inbox: NDArray[Any]  # COMMAND [I]
+    order: Ints  # [I]: room for the places in the inbox of what is to be queued, by frame
     commands_header: Ints
     commands: NDArray[Any]
     log_header: Ints

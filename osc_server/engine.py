@@ -25,7 +25,7 @@ from ghostnote.kernels.packing import Packed
 from ghostnote.kernels.state import State
 
 from . import desk as c
-from .banks import Banks
+from .banks import Banks, next_free
 from .commands import COMMAND, FRAME_NOW, Command, Op
 from .core import run
 from .resample import Resampler
@@ -33,6 +33,9 @@ from .ring import DRAINING, HEADER_WORDS, IDLE, FrameRing, RecordRing, TapRing, 
 
 MAX_OUTPUTS = 32
 QUEUE = 4096
+INBOX = 256  # commands that the loop takes from the ring at once
+ROOM = QUEUE - INBOX  # those just taken are nowhere counted
+ROOM_LATER = QUEUE // 2  # so that there is always room for what is due now
 WAITING = 8192
 TAP_SECONDS = 80  # of one pair of outputs; of many it is shorter, for they take as much memory
 LEAST_TAP_SECONDS = 10
@@ -128,6 +131,7 @@ class Engine:
         self._core = self._tables[0]
         self._banks = Banks(self._core, options.places, hop)
         self._primes: dict[int, State] = {}
+        self._last_prime = -1
         desk, entries = self._core.desk[0], cpu.entry_points()
         desk["hop"], desk["rate"], desk["target"] = hop, rate, target
         desk["burst"], desk["device_rate"] = options.burst, options.samplerate
@@ -256,12 +260,18 @@ class Engine:
         return bool(self._core.voices[voice]["hold"])
 
     def submit(self, commands: Sequence[Command], frame: int = FRAME_NOW) -> bool:
-        """Hand over commands, all or none, due at `frame`; False where there is no room."""
+        """Hand over commands, all or none, due at `frame`; False where there is no room.
+
+        What is due later has half of the queue: were it full of that, "now" would wait for it.
+        """
         batch = np.zeros(len(commands), COMMAND)
         for i, command in enumerate(commands):
             batch[i] = (frame, command.op, command.voice, command.index, command.value)
+        room = ROOM_LATER if frame > self.frame else ROOM
         with self._lock:
-            return self.commands.push_many(batch)
+            # The ring first: what the loop takes meanwhile is rather counted twice than not at all.
+            held = self.commands.fill + int(self._core.shared[c.QUEUED])
+            return held + len(batch) <= room and self.commands.push_many(batch)
 
     def load(
         self, packed: Packed, voice: int, frame: int = FRAME_NOW, note: BankNote | None = None
@@ -330,11 +340,11 @@ class Engine:
             in_use = self._core.shared[c.PRIMES : c.PRIMES + c.MAX_PRIMES]
             for place in [place for place in self._primes if not in_use[place]]:
                 del self._primes[place]
-            free = next((n for n in range(c.MAX_PRIMES) if n not in self._primes), None)
+            free = next_free(self._last_prime, c.MAX_PRIMES, self._primes)
             header = self._banks.header_like(state.packed)
             if free is None or header is None:
                 raise GhostnoteError("prime: the voice has changed meanwhile; try again")
-            self._primes[free] = state
+            self._primes[free], self._last_prime = state, free
             in_use[free] = 1
             arrays = (header, state.ints.ctypes.data, state.floats.ctypes.data)
             self._core.primes[free] = arrays
@@ -429,7 +439,8 @@ def _tables(
     mail = c.Mail(
         queue=np.zeros(QUEUE, COMMAND),
         waiting=np.zeros(WAITING, COMMAND),
-        inbox=np.zeros(256, COMMAND),
+        inbox=np.zeros(INBOX, COMMAND),
+        order=np.zeros(INBOX, np.int64),
         commands_header=commands.header,
         commands=commands.records,
         log_header=log.header,

@@ -25,9 +25,9 @@ from ghostnote.kernels.errors import GhostnoteError
 
 from .commands import Command, Op
 
-FORMAT = 3
-"""Before 2 the kernel's arithmetic was another, before 3 there was no limiter: what such a log tells
-is played again, but to other bits."""
+FORMAT = 4
+"""Before 2 the kernel's arithmetic was another, before 3 there was no limiter, before 4 voices changed
+their lanes within a hop: what such a log tells is played again, but to other bits."""
 MAX_LINE = 16384
 MAX_WEIGHTS = 64
 

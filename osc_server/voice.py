@@ -40,11 +40,11 @@ SMOOTHING = 0.2  # share of the way that a gain goes towards its target in a hop
 def make_voice(core: Core, number: int, bank: int) -> None:
     """Let a voice begin to exist, with the settings of a new one, and play."""
     voice = core.voices[number]
-    voice.exists, voice.leaving, voice.state = 1, 0, IDLE
+    voice.exists, voice.leaving, voice.ended, voice.state = 1, 0, 0, IDLE
     voice.bank, voice.lane, voice.next_bank, voice.next_lane = bank, -1, -1, -1
     use_bank(core, bank, ONE)
     voice.fade_left = voice.glide_left = voice.tail_left = voice.pair_left = 0
-    voice.index = voice.top_k = voice.pair = voice.old_pair = 0
+    voice.index = voice.top_k = voice.pair = voice.next_pair = voice.old_pair = 0
     voice.seed = core.desk[0].seed
     voice.born = core.shared[FRAME]
     voice.ended_before = core.tap_headers[number, WRITE]
@@ -100,7 +100,7 @@ def end_voice(core: Core, number: int) -> None:
     """Let an idle voice cease to exist."""
     voice = core.voices[number]
     use_bank(core, voice.bank, LESS)
-    voice.exists = voice.leaving = 0
+    voice.exists, voice.leaving, voice.ended = 0, 0, 1
     for i in range(4):
         core.levels[number, i] = 0.0
 
@@ -116,6 +116,7 @@ def rest_voice(core: Core, number: int) -> None:
     voice.lane = -1
     voice.state, voice.tail_left, voice.pair_left, voice.hold = IDLE, 0, 0, 0
     voice.envelope = voice.last = voice.hold_mix = 0.0
+    voice.pair = voice.next_pair
     for i in range(4):
         core.levels[number, i] = 0.0
     if voice.leaving == 1:
@@ -139,6 +140,8 @@ def reset_voice(core: Core, number: int, index: int) -> None:
 def prime_voice(core: Core, number: int, place: int) -> None:
     """Let a voice go on from a stream that has heard something; one of another model is refused."""
     voice, primed = core.voices[number], core.primes[place]
+    if voice.next_bank >= 0 and core.banks[voice.next_bank].header == primed.header:
+        settle_on(core, number, ONE)  # it is the model that is still fading in that has heard it
     if voice.lane >= 0 and core.banks[voice.bank].header == primed.header:
         if voice.next_bank >= 0:
             settle_on(core, number, ZERO)
@@ -221,8 +224,13 @@ def hit_voice(core: Core, number: int, role: int, velocity: float) -> None:
 
 @inner
 def hold_voice(core: Core, number: int, on: bool) -> None:
-    """Freeze what a voice played for the last bar as a loop, or let it go on."""
+    """Freeze what a voice played for the last bar as a loop, or let it go on.
+
+    One that is idle has nothing to repeat: it would loop its silence when it is played again.
+    """
     desk, voice = core.desk[0], core.voices[number]
+    if voice.state == IDLE:
+        return
     if on and voice.hold == 0 and voice.hold_mix == 0.0:
         bar = desk.signature * 60.0 / desk.tempo * desk.rate
         # Half of the tap: the loop is written there again and again, as what was heard.
@@ -232,11 +240,12 @@ def hold_voice(core: Core, number: int, on: bool) -> None:
 
 @inner
 def move_voice(core: Core, number: int, pair: int) -> None:
-    """Lead a voice to another pair of outputs."""
+    """Lead a voice to another pair of outputs, once a move that is under way has ended."""
     voice = core.voices[number]
-    if 0 <= pair < core.mix.shape[1] // 2 and pair != voice.pair:
-        voice.old_pair, voice.pair = voice.pair, pair
-        voice.pair_left = 0 if voice.state == IDLE else ENVELOPE_HOPS
+    if 0 <= pair < core.mix.shape[1] // 2:
+        voice.next_pair = pair
+        if voice.state == IDLE:
+            voice.pair = pair
 
 
 @merged
@@ -266,8 +275,6 @@ def hear_voice(core: Core, number: int) -> None:
             old = np.float32((voice.fade_left - (i + 1.0) / hop) / SWAP_HOPS)
             mono[0, i] = mono[0, i] * old + load_float(source + 4 * i) * (np.float32(1.0) - old)
         voice.fade_left -= 1
-        if voice.fade_left == 0:
-            settle_on(core, number, ONE)
     level_out(core, voice)
 
 
@@ -293,8 +300,8 @@ def level_out(core: Core, voice: Any) -> None:
 def loop_held(core: Core, number: int) -> None:
     """Play the last bar again instead of the stream, which goes on unheard.
 
-    The tap holds what was heard, the loop's own fade-in included: from one round to the next there
-    is no seam.
+    The tap holds what was heard, the loop's own fade-in and the voice's ends included: from one
+    round to the next there is no seam.
     """
     voice, mono, hop = core.voices[number], core.mono, core.desk[0].hop
     taps, first = core.taps, core.shared[FRAME] - voice.hold_frames
@@ -325,22 +332,27 @@ def write_tap(core: Core, number: int, sounds: int) -> None:
 
 @inner
 def add_voice(core: Core, number: int) -> None:
-    """Add one hop of a voice to the mix."""
+    """Add one hop of a voice to the mix.
+
+    No bank is laid out anew on the way, for the other voices' hops lie in the order of their lanes.
+    """
     mono, hop, voice = core.mono, core.desk[0].hop, core.voices[number]
     hear_voice(core, number)
     reason = listen(core, voice)
     if reason > 0:
         voice.reprimes += 1
         voice.reprime_reason = reason
-        silence_lane(core, number, voice.bank, voice.lane, lane_index(core, voice.bank, voice.lane))
+        faded = voice.next_bank >= 0 and voice.fade_left == 0
+        bank = voice.next_bank if faded else voice.bank
+        lane = voice.next_lane if faded else voice.lane
+        silence_lane(core, number, bank, lane, lane_index(core, bank, lane))
         voice.tail_left = TAIL_HOPS
     if voice.hold == 1 or voice.hold_mix > 0.0:
         loop_held(core, number)
+    fade_ends(core, voice)
     write_tap(core, number, ONE)
-    before = voice.envelope
-    goal = 1.0 if voice.state == PLAYING else 0.0
-    step = 1.0 / ENVELOPE_HOPS
-    after = min(goal, before + step) if goal > before else max(goal, before - step)
+    if voice.pair_left == 0 and voice.next_pair != voice.pair:
+        voice.old_pair, voice.pair, voice.pair_left = voice.pair, voice.next_pair, ENVELOPE_HOPS
     # Constant power, unity in the middle; square roots are exact on every machine.
     unheard = core.desk[0].solos > 0 and voice.solo == 0.0
     level = 0.0 if unheard else voice.gain * (1.0 - voice.mute)
@@ -350,17 +362,36 @@ def add_voice(core: Core, number: int) -> None:
     peak, power = voice.peak, voice.power
     for i in range(hop):
         part = (i + 1.0) / hop
-        gain = before + (after - before) * part
-        to_left = mono[0, i] * np.float32(gain * (left + (new_left - left) * part))
-        to_right = mono[0, i] * np.float32(gain * (right + (new_right - right) * part))
+        to_left = mono[0, i] * np.float32(left + (new_left - left) * part)
+        to_right = mono[0, i] * np.float32(right + (new_right - right) * part)
         place(core, voice, i, to_left, to_right)
         peak = max(peak, abs(to_left), abs(to_right))
         power += 0.5 * (to_left * to_left + to_right * to_right)
     voice.peak, voice.power = peak, power
     voice.pair_left = max(0, voice.pair_left - 1)
-    voice.left, voice.right, voice.envelope = new_left, new_right, after
-    if voice.state == STOPPING and after <= 1e-9:
+    voice.left, voice.right = new_left, new_right
+
+
+@inner
+def end_hop(core: Core, number: int) -> None:
+    """Give up the lanes that a voice needs no longer, after all voices have been heard."""
+    voice = core.voices[number]
+    if voice.next_bank >= 0 and voice.fade_left == 0:
+        settle_on(core, number, ONE)
+    if voice.state == STOPPING and voice.envelope <= 1e-9:
         rest_voice(core, number)
+
+
+@merged
+def fade_ends(core: Core, voice: Any) -> None:
+    """Fade `mono` out where the voice stops, and in where it is played again on the way."""
+    mono, hop, before = core.mono, core.desk[0].hop, voice.envelope
+    step = 1.0 / ENVELOPE_HOPS
+    after = min(1.0, before + step) if voice.state == PLAYING else max(0.0, before - step)
+    if before < 1.0 or after < 1.0:
+        for i in range(hop):
+            mono[0, i] *= np.float32(before + (after - before) * ((i + 1.0) / hop))
+    voice.envelope = after
 
 
 @merged

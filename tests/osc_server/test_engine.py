@@ -18,7 +18,7 @@ from ghostnote.kernels.state import State
 from ghostnote.kernels.weights import random_weights
 from ghostnote.osc_server.commands import FRAME_NOW, MAX_STEPS, Command, Op
 from ghostnote.osc_server.desk import MAX_VOICES
-from ghostnote.osc_server.engine import QUEUE, Engine, EngineOptions
+from ghostnote.osc_server.engine import Engine, EngineOptions
 from ghostnote.osc_server.ring import DRAINING, IDLE, RUNNING, STATE, ring_read
 from tests.osc_server.noisy_model import NOISY
 from tests.osc_server.steady_model import SHORT, steady_model, value
@@ -389,32 +389,6 @@ def test_nonsense_does_nothing(noisy: Packed) -> None:
     np.testing.assert_array_equal(player.render(2400), plain.render(2400))
     player.submit([Command(Op.PLAY)])
     player.render(4800)
-
-
-def test_a_full_queue_is_counted(noisy: Packed) -> None:
-    player = engine(noisy)
-    assert player.submit([trig() for _ in range(QUEUE)], 10**9)
-    assert not player.submit([trig()])  # the ring before the queue is full: the caller is told
-    player.render(HOP)
-    assert player.submit([trig() for _ in range(10)], 10**9)
-    player.render(2 * HOP)
-    assert player.dropped == 10
-    player.submit([Command(Op.CLEAR_SCHED)])
-    player.render(3 * HOP)
-    assert player.submit([trig() for _ in range(10)], 10**9)
-    player.render(4 * HOP)
-    assert player.dropped == 10
-
-
-def test_a_load_that_finds_the_queue_full_keeps_nothing(noisy: Packed) -> None:
-    player = engine(noisy)
-    for _ in range(20):
-        assert player.submit([trig() for _ in range(QUEUE)], 10**9)
-        with pytest.raises(GhostnoteError, match="queue is full"):
-            player.load(noisy, 0)
-        player.render(player.frame + HOP)  # into the queue, where the next ones are dropped
-        player.load(noisy, 0)
-        player.render(player.frame + HOP)
 
 
 def test_late_is_after_its_hop(noisy: Packed) -> None:

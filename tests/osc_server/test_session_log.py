@@ -12,13 +12,22 @@ import soundfile
 from numpy.typing import NDArray
 
 from ghostnote.cli.main import main
+from ghostnote.inference.model_file import load_model
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.osc_server.commands import Op
+from ghostnote.osc_server.commands import COMMAND, Op
 from ghostnote.osc_server.encode import encode, encode_bundle
 from ghostnote.osc_server.options import ServerOptions
 from ghostnote.osc_server.osc import ntp_from_unix
 from ghostnote.osc_server.replay import replay
-from ghostnote.osc_server.session_log import LogCommand, LogEnd, LogLoad, read_log
+from ghostnote.osc_server.session_log import (
+    FORMAT,
+    LogCommand,
+    LogEnd,
+    LogHeader,
+    LogLoad,
+    SessionLog,
+    read_log,
+)
 from ghostnote.osc_server.sink import SinkOptions
 from tests.osc_server.live import Client, client_of, running
 from tests.osc_server.noisy_model import write_noisy
@@ -161,7 +170,7 @@ def test_a_log_of_before_precision_was_told_replays_in_fp32_and_says_so(
     del header["precision"]
     old, plain = tmp_path / "old.log", tmp_path / "plain.log"
     old.write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n")
-    fp32 = header | {"ghostnote_log": 3, "precision": "fp32"}
+    fp32 = header | {"ghostnote_log": FORMAT, "precision": "fp32"}
     plain.write_text("\n".join([json.dumps(fp32), *lines[1:]]) + "\n")
     for log, told in ((old, True), (plain, False)):
         out, models = str(log.with_suffix(".wav")), str(session / "models")
@@ -171,6 +180,18 @@ def test_a_log_of_before_precision_was_told_replays_in_fp32_and_says_so(
         assert ("earlier version" in capsys.readouterr().err) == told
     np.testing.assert_array_equal(sound(tmp_path / "old.wav"), sound(tmp_path / "plain.wav"))
     assert (sound(tmp_path / "old.wav") != sound(session / "live.wav")).any()
+
+
+def test_more_commands_in_one_hop_than_the_queue_holds_are_replayed(tmp_path: Path) -> None:
+    """As live some come from the queue, and thousands more that have waited for a line."""
+    model = write_noisy(tmp_path / "noisy.onnx")
+    log = SessionLog(tmp_path / "log", LogHeader(str(model), load_model(model).sha256, 44100, 1, 7))
+    records = np.zeros(9000, COMMAND)
+    records["frame"], records["op"] = 480, Op.TEMPERATURE
+    records["value"] = np.linspace(0.5, 1.0, len(records))
+    log.commands(records)
+    log.close(960)
+    assert replay(tmp_path / "log", tmp_path / "out.wav") == 1764
 
 
 @pytest.mark.parametrize("share", [0.8, 0.9, 0.95, 0.999])
@@ -207,7 +228,7 @@ LOAD = '{"slot": 1, "voice": 0, "model": "other", "sha256": "00"}'
             put(1, '{"ghostnote_log": 1, "model": "a", "sha256": "", "samplerate": 1e999}'),
             "no ghost",
         ),
-        (lambda lines: put(1, lines[0].replace('_log": 3', '_log": 4'))(lines), "another version"),
+        (lambda lines: put(1, lines[0].replace('_log": 4', '_log": 5'))(lines), "another version"),
         (lambda lines: put(1, lines[0].replace('"bf16"', '"int4"'))(lines), "precision 'int4'"),
         (lambda lines: put(1, lines[0].replace("44100", "7"))(lines), "samplerate"),
         (lambda lines: put(1, lines[0].replace('"voices": 2', '"voices": 99'))(lines), "voices"),
