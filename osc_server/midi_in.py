@@ -82,6 +82,7 @@ class MidiInput:
         self.listeners: list[Listener] = []
         self._rtmidi = _load_rtmidi()
         self._port: Any = None
+        self._jack: _JackServer | None = None  # whose port it is
         self.port_name = ""
         self.grain = 0.0
         """Seconds; messages arrive in steps of so much: JACK hands them out once a block."""
@@ -115,7 +116,8 @@ class MidiInput:
                 port.delete()
                 continue
             self._port, self.port_name = port, found or "ghostnote"
-            self.grain = _jack_block() if api == self._rtmidi.API_UNIX_JACK else 0.0
+            self._jack = _jack_server() if api == self._rtmidi.API_UNIX_JACK else None
+            self.grain = self._jack.block_seconds if self._jack else 0.0
             return
         if not apis:
             raise GhostnoteError(
@@ -146,6 +148,9 @@ class MidiInput:
             self._port.close_port()
             self._port.delete()
             self._port = None
+        if self._jack is not None:
+            self._jack.close()
+            self._jack = None
 
     def _run(self) -> None:
         times, look = ArrivalTimes(), _seconds() + LOOK_SECONDS
@@ -165,9 +170,12 @@ class MidiInput:
 
     def _watch(self) -> None:
         """Find out whether the port is still there: rtmidi does not tell."""
-        if self.port_name == "ghostnote" or self.port_name in self._port.get_ports():
+        if self._jack is not None and self._jack.gone():
+            log.warning("MIDI: the JACK server is gone; waiting for it")
+        elif self.port_name == "ghostnote" or self.port_name in self._port.get_ports():
             return
-        log.warning("MIDI: the port %s is gone; waiting for it", self.port_name)
+        else:
+            log.warning("MIDI: the port %s is gone; waiting for it", self.port_name)
         self._drop()
 
     def _return(self) -> None:
@@ -222,7 +230,7 @@ def _apis(rtmidi: Any, only: str) -> list[int]:
     """Return the APIs that may be there; asking one that is not makes it write to stderr."""
     there = {
         rtmidi.API_LINUX_ALSA: ("alsa", Path("/dev/snd/seq").exists),
-        rtmidi.API_UNIX_JACK: ("jack", lambda: _jack_block() > 0.0),
+        rtmidi.API_UNIX_JACK: ("jack", _jack_answers),
     }
     found = []
     for api in rtmidi.get_compiled_api():
@@ -232,21 +240,44 @@ def _apis(rtmidi: Any, only: str) -> list[int]:
     return found
 
 
-def _jack_block() -> float:
-    """Return how long a block of JACK's is, in seconds; 0 where no server answers."""
-    if sys.platform == "win32":
-        return 0.0
-    try:
+class _JackServer:
+    """The JACK server that runs, seen through a client of our own; raises SinkError without one."""
+
+    def __init__(self) -> None:
         jack = load_jack()
-    except SinkError:
-        return 0.0
+        try:
+            self._client = jack.Client("ghostnote-look", no_start_server=True)
+        except jack.JackError as error:
+            raise SinkError("no JACK server answers") from error
+        self.block_seconds = float(self._client.blocksize / self._client.samplerate)
+        self._frame = -1
+
+    def gone(self) -> bool:
+        """Tell whether its time has stood still since the last call, some blocks ago."""
+        before, self._frame = self._frame, int(self._client.last_frame_time)
+        return self._frame == before
+
+    def close(self) -> None:
+        """Leave the server."""
+        self._client.close(ignore_errors=True)
+
+
+def _jack_server() -> _JackServer | None:
+    """Return the JACK server that runs, if one does."""
+    if sys.platform == "win32":
+        return None
     try:
-        client = jack.Client("ghostnote-look", no_start_server=True)
-    except jack.JackError:
-        return 0.0
-    seconds = client.blocksize / client.samplerate
-    client.close()
-    return float(seconds)
+        return _JackServer()
+    except SinkError:
+        return None
+
+
+def _jack_answers() -> bool:
+    server = _jack_server()
+    if server is None:
+        return False
+    server.close()
+    return True
 
 
 def _seconds() -> float:

@@ -16,6 +16,7 @@ from ghostnote.kernels.spec import ROLES
 from ghostnote.osc_server.commands import Command, Op
 from ghostnote.osc_server.midi_in import (
     LATEST_SECONDS,
+    LOOK_SECONDS,
     ArrivalTimes,
     Message,
     MidiInput,
@@ -28,7 +29,7 @@ from tests.osc_server.live import running
 from tests.osc_server.midi_host import midi_machine
 from tests.osc_server.steady_model import SHORT, SPEC, steady_weights
 from tests.osc_server.waiting import until
-from tests.parts import JackServer
+from tests.parts import JackServer, jack_server
 
 jack = pytest.importorskip("jack")
 pytest.importorskip("rtmidi")
@@ -214,6 +215,38 @@ def test_a_port_that_goes_away_is_waited_for(
                 until(lambda: "is back" in caplog.text, "the port")
                 machine.say("note 10 36 100")
                 until(lambda: bool(taken), "a note")
+        finally:
+            midi.close()
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["ended", "killed"])
+@pytest.mark.parametrize("name", ["jack:virtual", "jack:machine"])
+def test_a_jack_server_that_goes_away_is_waited_for(
+    name: str, killed: bool, jackd: JackServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken: list[Message] = []
+    with caplog.at_level("INFO", "ghostnote.midi"):
+        with midi_machine() as machine:
+            midi = MidiInput(name)
+            midi.listeners.append(lambda message, seconds: taken.append(message))
+            midi.start()
+            time.sleep(2.5 * LOOK_SECONDS)  # two looks at a server that is there
+            assert not caplog.messages
+            if killed:
+                jackd.process.kill()
+            else:
+                jackd.process.terminate()
+            jackd.process.wait(20)
+            machine.kill()
+        try:
+            until(lambda: "is gone" in caplog.text, "the news")
+            with jack_server(False, name=jackd.name), midi_machine() as machine:
+                until(lambda: "is back" in caplog.text, "the port")
+                if name == "jack:virtual":
+                    connect("machine:out", "ghostnote-midi:ghostnote")
+                machine.say("note 10 36 100")
+                until(lambda: bool(taken), "a note")
+                midi.close()
         finally:
             midi.close()
 
