@@ -93,7 +93,11 @@ REPLIES: Final = (
         "s reason",
         "The voice had fallen into silence, dc or noise for no reason and was begun anew.",
     ),
-    ("/ghost/sink", "s text", "The audio device was lost, or came back; to followers."),
+    (
+        "/ghost/sink",
+        "s text",
+        "The audio device was lost, came back, or takes larger blocks; to followers.",
+    ),
     ("/ghost/render/progress", "i job f done", "So much of a job, 0 to 1, is rendered."),
 )
 """What the server sends besides parameters on their own addresses."""

@@ -21,7 +21,7 @@ SERVER: Final = (
     trigger("/ghost/version", "Ask what the server is.", reply="/ghost/version.reply"),
     trigger(
         "/ghost/state",
-        "Ask for everything that the server is set to, as one JSON text.",
+        "Ask for everything that the server is set to, and which voices play, as one JSON text.",
         reply="/ghost/state.reply s json",
     ),
     Endpoint(
@@ -177,7 +177,7 @@ PRESETS: Final = (
         "/ghost/preset/load",
         Access.COMMAND,
         "Set all that a preset holds; voices that it has and the server has not are made, others "
-        "are left as they are.",
+        "are left as they are. What plays or is stopped stays so.",
         (_PRESET,),
         ("verse",),
         "/done /ghost/preset/load s name",
