@@ -240,9 +240,9 @@ class Session:
             if changed:
                 self._states[voice] = state
                 self.tell(address, (state,), None)
-                hold = f"/ghost/voice/{voice + 1}/hold"
-                if state == "idle" and hold in self.values:
-                    self.set(hold, (False,), None)  # a voice that stops lets go of its loop
+            hold = f"/ghost/voice/{voice + 1}/hold"
+            if state == "idle" and self.values.get(hold) == (True,):
+                self.set(hold, (False,), None)  # it lets go of its loop, and takes no new one
             for entry in asked:
                 until, of, peer = entry
                 if of == voice and (changed or now >= until):

@@ -217,6 +217,9 @@ def test_a_voice_that_stops_lets_go_of_its_loop(client: Client, control: Recordi
     control.states[0] = "idle"
     client.dispatcher.tick()
     assert client.value("/ghost/voice/1/hold") == (False,)
+    client.say("/ghost/voice/1/hold", 1)  # idle, it has nothing to repeat
+    client.dispatcher.tick()
+    assert client.value("/ghost/voice/1/hold") == (False,)
 
 
 def test_new_voice_and_model_wait_for_room_in_the_queue(
