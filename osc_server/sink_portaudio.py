@@ -146,7 +146,11 @@ class PortAudioSink:
     def failure(self) -> str | None:
         """A stream that ended by itself: the device was pulled."""
         if self._stream is not None and not self._stream.active:
-            return f"portaudio device '{self._device['name']}' has gone away; plug it in again"
+            # PortAudio's list of devices is that of the start: one that is new may not be heard.
+            return (
+                f"portaudio device '{self._device['name']}' has gone away; plug it in again, and if "
+                "it stays silent start ghostnote again"
+            )
         return None
 
     def describe(self) -> str:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ghostnote.osc_server.server import Server
 from ghostnote.osc_server.sink import SinkOptions
 from tests.inference.loop_models import loop_model
 from tests.osc_server.live import Client, client_of, running
+from tests.osc_server.waiting import until
 from tests.osc_server.wav_chunks import chunks, labels, libsndfile_loop
 
 RATE, MODEL_RATE = 48000, 8000
@@ -193,3 +195,22 @@ def test_loops_are_rendered_while_it_plays(server: Server, client: Client, tmp_p
     assert client.ask("/ghost/render/cancel", 2)[0] == "/fail"
     client.send("/ghost/render", '{"out": "../away"}')
     assert "not allowed" in str(client.expect("/fail", "/ghost/render")[2])
+
+
+def test_a_restart_knows_who_was_stopped(options: ServerOptions, tmp_path: Path) -> None:
+    kept = replace(options, record=None, log=None, state=tmp_path / "state.json")
+    with played(kept) as (server, client):
+        client.send("/ghost/voice/2/stop")
+        until(lambda: server.control.voice_state(1) == "idle", "the stop")
+        assert client.ask("/ghost/voice/new", "", 4) == ("/done", "/ghost/voice/new", 4)
+    with running(replace(kept, resume=True)) as server:
+        until(lambda: server.engine.exists(3), "voice 4")
+        until(lambda: server.control.voice_state(1) == "idle", "the stop")
+        states = [server.control.voice_state(voice) for voice in (0, 1, 3)]
+    assert states == ["playing", "idle", "playing"]
+
+
+def test_a_server_may_be_closed_twice(options: ServerOptions) -> None:
+    with running(options) as server:
+        pass
+    server.close()
