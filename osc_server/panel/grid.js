@@ -33,7 +33,8 @@ export function grid(connection, selection, place, flash) {
     table.classList.toggle("fine", on);
   }, { label: "Show length, swing and probability", className: "fine-switch" }); // prettier-ignore
   place.querySelector("h2").after(el("div.tools", {}, pages, fine, clear));
-  place.append(table);
+  const numbers = el("div.cells", { "aria-hidden": "true" });
+  place.append(el("div.row.numbers", {}, el("span"), numbers), table);
   let rows = [];
   let page = 0;
   let width = 16;
@@ -135,6 +136,18 @@ export function grid(connection, selection, place, flash) {
     });
   }
 
+  function paintNumbers() {
+    numbers.parentElement.hidden = rows.length === 0;
+    numbers.replaceChildren(
+      ...Array.from({ length: width }, (_, column) => {
+        const step = page * width + column;
+        const number = el("span", { textContent: step + 1 });
+        number.classList.toggle("beat-line", step % STEPS_PER_BEAT === 0);
+        return number;
+      }),
+    );
+  }
+
   function paintPages() {
     const longest = Math.max(0, ...rows.map((row) => Math.max(row.length, row.steps.length)));
     const used = Math.ceil(longest / width);
@@ -156,6 +169,7 @@ export function grid(connection, selection, place, flash) {
   function turn(to) {
     page = to;
     rows.forEach(paintRow);
+    paintNumbers();
     paintPages();
     paintPlayed(played);
   }
@@ -170,6 +184,10 @@ export function grid(connection, selection, place, flash) {
       row.cells[column]?.classList.add("now");
       row.lit = column;
     }
+    // The page that is played: the longest row's, as the others come round sooner.
+    const longest = Math.max(0, ...rows.map((row) => row.length));
+    const now = sixteenth >= 0 && longest > 0 ? Math.floor((sixteenth % longest) / width) : -1;
+    [...pages.children].forEach((one, at) => one.classList.toggle("now", at === now));
   }
 
   connection.on("/ghost/beat", (beat) => {
@@ -204,12 +222,13 @@ export function grid(connection, selection, place, flash) {
     shown = wanted;
     page = 0;
     bindings.clear();
-    table.style.setProperty("--columns", width);
+    place.style.setProperty("--columns", width);
     rows = [];
     rows = roles.map(rowOf);
     table.replaceChildren(...rows.map((row) => row.element));
     if (!rows.length) table.append(el("p.empty", { textContent: "This model has no drum roles." }));
     rows.forEach(paintRow);
+    paintNumbers();
     pages.dataset.shown = "";
     paintPages();
     paintPlayed(played);

@@ -113,7 +113,7 @@ function xyPad(moved) {
   const points = svg("g", { class: "points" });
   const cursor = svg("circle", { class: "cursor", r: 0.045 });
   const element = svg("svg", {
-    class: "xy", viewBox: "-0.16 -0.14 1.32 1.28", tabindex: 0, role: "application",
+    class: "xy", viewBox: "-0.2 -0.2 1.4 1.4", tabindex: 0, role: "application",
     "aria-label": "Morph among the kits: drag, or press the arrow keys",
   }, svg("circle", { class: "ring", cx: 0.5, cy: 0.5, r: 0.5 }),
     svg("circle", { class: "ring", cx: 0.5, cy: 0.5, r: 0.25 }), lines, points, cursor); // prettier-ignore
@@ -169,8 +169,8 @@ function xyPad(moved) {
         const aside = Math.abs(spot.x - 0.5) > 1e-6;
         const anchor = !aside ? "middle" : spot.x > 0.5 ? "end" : "start";
         const label = svg("text", {
-          x: aside ? (spot.x > 0.5 ? 1.13 : -0.13) : spot.x,
-          y: 1 - spot.y + (low ? 0.105 : -0.07), "text-anchor": anchor,
+          x: aside ? (spot.x > 0.5 ? 1.18 : -0.18) : spot.x,
+          y: 1 - spot.y + (low ? 0.165 : -0.115), "text-anchor": anchor,
         }); // prettier-ignore
         label.textContent = names[kit];
         return svg("g", { class: `kit-${kit % 8}` },

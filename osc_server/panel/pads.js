@@ -14,7 +14,7 @@ const FLASH_MS = 120;
 
 export function pads(connection, selection, place) {
   const board = el("div.board");
-  place.append(board, el("p.hint", { textContent: "higher is harder · shift accents" }));
+  place.append(board, el("p.hint", {}, "higher is harder", el("span.by-keys", { textContent: " · shift accents" })));
   let pads = new Map(); // by role
   let byKey = new Map();
 

@@ -102,7 +102,7 @@ export function takes(connection, place, tell) {
         audio.play().catch(() => {}); // it has a button of its own
       }, { label: `Hear ${name}`, className: "small" }); // prettier-ignore
       const load = el("a.small", { href: url, download: name.split("/").at(-1), textContent: "↓", title: "download", "aria-label": `Download ${name}` }); // prettier-ignore
-      return el("li", {}, hear, el("span.take-name", { textContent: name, title: name }),
+      return el("li", {}, hear, el("span.take-name", { textContent: name.replace(/\.wav$/, ""), title: name }),
         el("span.dim", { textContent: `${when} · ${size(bytes)}` }), load); // prettier-ignore
     });
     if (!rows.length) rows.push(el("li.empty", { textContent: "Nothing recorded yet." }));

@@ -10,42 +10,18 @@ from tests.osc_server.stage import Stage, on_stage, sent_to, watch_sending
 VIEWS = ("Pads", "Steps", "Kit", "Voices", "Sound", "Takes")
 
 
-@on_stage
-async def test_a_phone_shows_every_part_without_scrolling_sideways(stage: Stage) -> None:
-    page = stage.page
-    await page.size(360, 740, 2.0, phone=True)
-    try:
-        await stage.fresh()
-        for view in VIEWS:
-            tabs = "[...document.querySelectorAll('#views button')]"
-            await page.run(f"{tabs}.find((tab) => tab.textContent === '{view}').click()")
-            wide = await page.run(
-                """[...document.querySelectorAll("body *")].filter((one) => {
-                    const { right, width } = one.getBoundingClientRect();
-                    return width && right > 360.5 && !one.closest("#chips, svg, audio");
-                }).map((one) => one.outerHTML.slice(0, 80))"""
-            )
-            assert wide == [], view
-            assert await page.run("document.documentElement.scrollWidth") <= 360
-            sections = "[...document.querySelectorAll('main > section')]"
-            assert await page.run(f"{sections}.some((one) => one.offsetHeight > 100)"), view
-        await page.run("document.querySelector('#views button').click()")
-        await watch_sending(page)
-        await page.touch(".pad[data-role=tom]")
-        assert len(await sent_to(page, "/ghost/voice/1/trig/tom")) == 1
-    finally:
-        await page.size(1440, 980)
-        await stage.fresh()
+SHOW = "[...document.querySelectorAll('#views button')].find((tab) => tab.textContent === '{}').click()"
 
 
 @contextlib.asynccontextmanager
-async def phone_showing(stage: Stage, view: str, height: int = 740) -> AsyncIterator[None]:
+async def phone_showing(
+    stage: Stage, view: str, height: int = 740, width: int = 360
+) -> AsyncIterator[None]:
     """The panel as a phone shows it, one part of it; afterwards it is large again."""
-    await stage.page.size(360, height, 2.0, phone=True)
+    await stage.page.size(width, height, 2.0, phone=True)
     try:
         await stage.fresh()
-        tabs = "[...document.querySelectorAll('#views button')]"
-        await stage.page.run(f"{tabs}.find((tab) => tab.textContent === '{view}').click()")
+        await stage.page.run(SHOW.format(view))
         await watch_sending(stage.page)
         yield
     finally:
@@ -57,6 +33,48 @@ async def everything_sent(stage: Stage) -> list[str]:
     """The addresses of what it has sent, but for what it sends by itself."""
     sent: list[str] = await stage.page.run("window.sent.map(({ address }) => address)")
     return [one for one in sent if not one.startswith(("/ghost/status", "/ghost/notify"))]
+
+
+@on_stage
+async def test_a_phone_shows_every_part_without_scrolling_sideways(stage: Stage) -> None:
+    page = stage.page
+    for width, height in ((360, 740), (844, 390)):
+        async with phone_showing(stage, "Pads", height, width):
+            for view in VIEWS:
+                await page.run(SHOW.format(view))
+                wide = await page.run(
+                    f"""[...document.querySelectorAll("body *")].filter((one) => {{
+                        const {{ right, width }} = one.getBoundingClientRect();
+                        return width && right > {width}.5 && !one.closest("#chips, svg, audio");
+                    }}).map((one) => one.outerHTML.slice(0, 80))"""
+                )
+                assert wide == [], (width, view)
+                assert await page.run("document.documentElement.scrollWidth") <= width
+                shown = "[...document.querySelectorAll('main > section')].filter((one) => one.offsetHeight > 60)"
+                assert 1 <= await page.run(f"{shown}.length") <= 2, (width, view)
+            await page.run(SHOW.format("Pads"))
+            # Everything that one plays by is there without scrolling.
+            lowest = "Math.max(...[...document.querySelectorAll('.pad')].map((pad) => pad.getBoundingClientRect().bottom))"
+            assert await page.run(f"{lowest} <= document.querySelector('#views').offsetTop")
+            await page.touch(".pad[data-role=tom]")
+            assert len(await sent_to(page, "/ghost/voice/1/trig/tom")) == 1
+
+
+@on_stage
+async def test_steps_are_numbered_and_the_page_that_plays_is_marked(stage: Stage) -> None:
+    page = stage.page
+    numbers = "document.querySelector('.numbers').innerText.split(/\\s+/).filter(Boolean).join(' ')"
+    async with phone_showing(stage, "Steps"):
+        await page.until(f"{numbers} === '1 2 3 4 5 6 7 8'")
+        await page.run("document.querySelectorAll('.pages button')[1].click()")
+        await page.until(f"{numbers} === '9 10 11 12 13 14 15 16'")
+        stage.client.send("/ghost/pattern/1", "kick", "x.......x.......")
+        stage.client.send("/ghost/play")
+        for playing in (1, 2):
+            await page.until(f"document.querySelector('.pages .now')?.textContent === '{playing}'")
+        stage.client.send("/ghost/stop")
+        await page.until("document.querySelector('.pages .now') === null")
+    stage.client.send("/ghost/pattern/1/clear")
 
 
 @on_stage
