@@ -130,6 +130,8 @@ class RenderJobs:
                 failure = _render(job)
             except OSError as error:
                 failure = f"cannot be started: {error.strerror}"
+            with self._lock:
+                self._running = None  # before that is told: then it cannot be cancelled any more
             try:
                 job.ended(job.number, "" if failure else str(job.order.out / MANIFEST), failure)
             except Exception:

@@ -132,6 +132,23 @@ def test_cancelled_in_the_middle(folders: Folders) -> None:
     assert not [*folders.out.rglob("*.part")]
 
 
+def test_whoever_hears_of_an_end_finds_the_job_gone(folders: Folders) -> None:
+    jobs, refusals = RenderJobs(folders), queue.Queue[str]()
+
+    def ended(job: int, manifest: str, failure: str) -> None:
+        try:
+            jobs.cancel(job)
+        except GhostnoteError as error:
+            refusals.put(str(error))
+
+    try:
+        request = json.dumps({**LONG, "count": 1})
+        jobs.submit(request, lambda *_: None, ended)
+        assert refusals.get(timeout=60) == "job 1: is not under way; there are none"
+    finally:
+        jobs.close()
+
+
 def test_at_the_end_nothing_goes_on(folders: Folders) -> None:
     jobs, client = RenderJobs(folders), Client()
     for _ in range(MAX_WAITING + 1):  # one of them runs, as soon as it is taken
