@@ -323,6 +323,26 @@ async def test_what_the_panel_changes_arrives(stage: Stage) -> None:
 
 
 @on_stage
+async def test_bars_are_moved_by_keys_too(stage: Stage) -> None:
+    """The one pressed last has the focus; space still belongs to the transport."""
+    page = stage.page
+    await page.press("input[aria-label=pan]", across=0.75)
+    await stage.comes("/ghost/voice/1/pan", lambda pan: 0.45 < pan < 0.55)
+    assert await page.run("document.activeElement.getAttribute('aria-label')") == "pan"
+    before = stage.value("/ghost/voice/1/pan")
+    await page.key("ArrowRight")
+    await stage.comes("/ghost/voice/1/pan", lambda pan: pan > before)
+    await page.key("ArrowLeft")
+    await stage.comes("/ghost/voice/1/pan", lambda pan: pan == before)
+    await page.key("Space", " ")
+    await page.until("document.body.classList.contains('rolling')")
+    await page.key("Space", " ")
+    await stage.comes("/ghost/rolling", lambda rolling: not rolling)
+    await page.run("document.activeElement.blur()")
+    stage.client.send("/ghost/voice/1/pan", 0.0)
+
+
+@on_stage
 async def test_voices_come_and_go(stage: Stage) -> None:
     page = stage.page
     await page.press("#voices > .row-of button")

@@ -195,7 +195,7 @@ async def test_buffers_play_without_a_click(stage: Stage) -> None:
                 await wait(500);
                 begun = performance.now() - at / 48;
                 await feed(900);
-                await context.close();
+                await context.suspend();
                 return snapshots;
             }})()"""
         )
