@@ -95,8 +95,8 @@ def _measured(
 
 
 def _off(timing: Any) -> int:
-    """Return how many onsets are not within one hop and one sample after their timetag."""
-    return int(((timing > HOP + SAMPLE) | (timing < -SAMPLE)).sum())
+    """Return how many onsets are more than one hop and one sample from their timetag."""
+    return int((np.abs(timing) > HOP + SAMPLE).sum())
 
 
 def header(module: str) -> str:

@@ -128,7 +128,7 @@ class Control(Protocol):
         """
 
     def frame_at(self, unix_seconds: float) -> int:
-        """Return the frame, at the model's rate, that sounds at `unix_seconds`."""
+        """Return the frame, at the model's rate, for what is to sound at `unix_seconds`."""
 
     def earliest(self) -> float:
         """Return the earliest unix time in seconds that a command given now can still meet."""

@@ -82,14 +82,19 @@ class EngineControl:
         return self._server.engine.submit(commands, frame)
 
     def frame_at(self, unix_seconds: float) -> int:
-        """Return the engine frame that leaves the sink at a time."""
+        """Return the engine frame for what is to leave the sink at a time.
+
+        The engine acts at the first hop from a frame on. Half a hop earlier, that is the hop nearest to
+        the time: half a hop off at most, to either side, instead of a whole one late.
+        """
         self._server.clock.follow(self._server.engine.ring)
-        return self._server.clock.frame_at(unix_seconds)
+        return self._server.clock.frame_at(unix_seconds) - self._server.engine.spec.hop // 2
 
     def earliest(self) -> float:
         """Return the earliest time that a command given now can still meet."""
-        self._server.clock.follow(self._server.engine.ring)
-        return self._server.clock.unix_at(self._server.engine.frame)
+        engine = self._server.engine
+        self._server.clock.follow(engine.ring)
+        return self._server.clock.unix_at(engine.frame - engine.spec.hop // 2)
 
     def status(self) -> StatusReply:
         """Return the figures of /ghost/status.reply."""
