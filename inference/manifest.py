@@ -5,7 +5,9 @@ JSON, one loop a line, written beside its old version and renamed into place. On
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import secrets
 from collections.abc import Sequence
@@ -20,8 +22,10 @@ from .midi import MAX_HITS, Hit
 
 MANIFEST = "manifest.json"
 MAX_BYTES = 256 * 1024 * 1024
+MAX_NAME_BYTES = 255  # of a file, on the usual file systems
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}\.wav")
+_PART_END = re.compile(r"[0-9a-f]{16}\.part")
 
 
 @dataclass(frozen=True)
@@ -178,10 +182,34 @@ def write_whole(path: Path, data: bytes) -> None:
 def part_of(path: Path) -> Path:
     """Return a name beside `path`, for what is renamed to it once it is whole.
 
-    Nobody can have guessed it. It is to be opened exclusively ("x"), which follows no link, so that
-    neither a link that leads elsewhere nor anybody's file is ever written to.
+    It begins with the name of `path`, as far as there is room, so that what a killed process leaves
+    tells whose it was. Nobody can have guessed it. It is to be opened exclusively ("x"), which
+    follows no link, so that neither a link that leads elsewhere nor anybody's file is ever written
+    to.
     """
-    return path.with_name(f".{secrets.token_hex(8)}.part")
+    return path.with_name(f"{_part_name(path)}{secrets.token_hex(8)}.part")
+
+
+def remove_stale_parts(path: Path) -> None:
+    """Remove what writers of `path` that were killed have left; nobody may be writing it now.
+
+    Looks at names alone, and leaves what it may not remove. A name so long that its parts hold only
+    the beginning of it shares them with others, and keeps them.
+    """
+    start = _part_name(path)
+    if start != f".{path.name}.":
+        return
+    with contextlib.suppress(OSError):
+        for found in list(path.parent.iterdir()):
+            if found.name.startswith(start) and _PART_END.fullmatch(found.name[len(start) :]):
+                with contextlib.suppress(OSError):
+                    found.unlink()
+
+
+def _part_name(path: Path) -> str:
+    """Return how the names of a file's parts begin; the rest of them has 21 characters."""
+    name = os.fsencode(path.name)[: MAX_NAME_BYTES - 23].decode("utf-8", "ignore")
+    return f".{name}."
 
 
 def _no_number(text: str) -> float:

@@ -9,8 +9,10 @@ import pytest
 
 from ghostnote.inference.manifest import (
     Loop,
+    part_of,
     read_entries,
     read_manifest,
+    remove_stale_parts,
     write_manifest,
     write_whole,
 )
@@ -123,3 +125,39 @@ def test_writing_fails_whole(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"m\.json"):
         write_whole(path, b"new")
     assert [p.name for p in path.parent.iterdir()] == ["m.json"]
+
+
+def test_a_part_tells_whose_it_is_and_its_name_fits(tmp_path: Path) -> None:
+    assert part_of(tmp_path / "state.json").name.startswith(".state.json.")
+    assert part_of(tmp_path / "a") != part_of(tmp_path / "a")
+    for name in ("x" * 255, "é" * 127, "x" * 232, "x" * 233):
+        part = part_of(tmp_path / name)
+        part.open("x").close()
+        assert part.suffix == ".part" and part.name[1:].startswith(name[:100])
+
+
+def test_parts_of_one_file_are_removed_and_no_others(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    part_of(path).write_text("half")
+    part_of(path).symlink_to(path)
+    part_of(path).mkdir()  # cannot be unlinked
+    others = [
+        part_of(tmp_path / "state.json.b"),
+        part_of(tmp_path / "b.state.json"),
+        tmp_path / ".state.json.mine.part",
+        tmp_path / "state.json.0123456789abcdef.part",
+        tmp_path / ".0123456789abcdef.part",
+        path,
+    ]
+    for other in others:
+        other.write_text("theirs")
+    remove_stale_parts(path)
+    assert {p for p in tmp_path.iterdir() if not p.is_dir()} == set(others)
+    remove_stale_parts(tmp_path / "none" / "state.json")
+
+
+def test_a_name_cut_short_keeps_its_parts(tmp_path: Path) -> None:
+    part = part_of(tmp_path / ("x" * 250))
+    part.touch()
+    remove_stale_parts(tmp_path / ("x" * 249))
+    assert part.exists()
