@@ -1,6 +1,9 @@
 """Grooves from MIDI files: times, channels, and files that are none."""
 
 import csv
+import os
+import resource
+import struct
 from pathlib import Path
 
 import mido
@@ -102,6 +105,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_groove(tmp_path / "none.mid")
     with pytest.raises(GhostnoteError, match="MIDI"):
         read_groove(tmp_path)
+    os.mkfifo(tmp_path / "pipe.mid")
+    with pytest.raises(GhostnoteError, match=r"pipe\.mid: not a MIDI file .*no plain file"):
+        read_groove(tmp_path / "pipe.mid")
     large = tmp_path / "large.mid"
     with large.open("wb") as file:
         file.truncate(MAX_BYTES + 1)
@@ -127,6 +133,28 @@ def test_any_bytes_are_read_or_refused(
         return
     assert isinstance(groove, Groove)
     assert groove.in_beats
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_file_full_of_other_events_takes_little_memory(tmp_path: Path, over: int) -> None:
+    """Controllers of two bytes and a time: what mido makes most of."""
+    events = b"\x00\xb9\x01\x00" + b"\x00\x01\x00" * ((MAX_BYTES - 30) // 3)
+    track = b"\x00\x99\x24\x7f" + events
+    head = b"MThd" + struct.pack(">IHHH", 6, 0, 1, 480) + b"MTrk" + struct.pack(">I", len(track))
+    path = tmp_path / "full.mid"
+    path.write_bytes((head + track).ljust(MAX_BYTES + over, b"\0"))
+    if over:
+        with pytest.raises(GhostnoteError, match="bytes"):
+            read_groove(path)
+        return
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert len(read_groove(path).in_beats) == 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 320 * 1024  # kB
+
+
+def test_the_corpus_is_far_below_the_limit() -> None:
+    sizes = [path.stat().st_size for path in (corpus() / "grooves").rglob("*.mid")]
+    assert 4 * max(sizes) < MAX_BYTES
 
 
 def test_a_human_drummer() -> None:
