@@ -10,14 +10,13 @@ Pure functions; any thread.
 
 from __future__ import annotations
 
-import io
 import math
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import soxr
 
 from ghostnote.kernels.packing import Packed
@@ -34,6 +33,7 @@ LEAD_IN_SECONDS = 0.5
 """Shortest lead-in; a texture needs it to come to life."""
 
 CROSSFADE_SECONDS = 0.01
+BLOCK = 1 << 16  # frames of a file that are converted at once
 MARGIN_SECONDS = 0.02  # beyond the end, for the resampler to see
 
 
@@ -100,7 +100,10 @@ def make_loops(
 
 
 def _cut(audio: FLOATS, loop: Loop, timeline: Timeline, samplerate: int) -> FLOATS:
-    """Return a loop at its own rate, cut out of what was generated and closed at the seam."""
+    """Return a loop at its own rate, cut out of what was generated and closed at the seam.
+
+    `audio` is written to: a loop may be half an hour, of which there need be no copy.
+    """
     if loop.samplerate != samplerate:
         audio = soxr.resample(audio, samplerate, loop.samplerate, quality="VHQ")
     end = timeline.start + loop.frames
@@ -109,16 +112,25 @@ def _cut(audio: FLOATS, loop: Loop, timeline: Timeline, samplerate: int) -> FLOA
     rising = rising * rising * (3.0 - 2.0 * rising)  # no cosine: its bits differ between machines
     before_end = audio[end - fade : end].astype(np.float64)
     before_start = audio[timeline.start - fade : timeline.start].astype(np.float64)
-    whole = audio[timeline.start : end].copy()
+    whole = audio[timeline.start : end]
     whole[loop.frames - fade :] = before_end * (1.0 - rising) + before_start * rising
     return whole
 
 
-def wav_of(audio: FLOATS, samplerate: int) -> bytes:
-    """Return a mono WAV file of 24 bits; beyond full scale is clipped."""
-    levels = np.rint(np.clip(audio.astype(np.float64) * 2**23, -(2**23), 2**23 - 1))
-    file = io.BytesIO()
-    # libsndfile takes the upper 24 of 32 bits: rounding is done here, where it stays the same.
-    shifted = levels.astype(np.int32) << 8
-    soundfile.write(file, shifted, samplerate, format="WAV", subtype="PCM_24")
-    return file.getvalue()
+def wav_blocks(audio: FLOATS, samplerate: int) -> Iterator[bytes]:
+    """Return the bytes of a mono WAV file of 24 bits, in pieces; beyond full scale is clipped.
+
+    They are those that libsndfile writes. An odd number of bytes is followed by one more.
+    """
+    size = 3 * len(audio)
+    yield struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", 36 + size + size % 2, b"WAVE"),
+        *(b"fmt ", 16, 1, 1, samplerate, 3 * samplerate, 3, 24),
+        *(b"data", size),
+    )
+    for at in range(0, len(audio), BLOCK):
+        scaled = audio[at : at + BLOCK].astype(np.float64) * 2**23
+        levels = np.rint(np.clip(scaled, -(2**23), 2**23 - 1)).astype("<i4")
+        yield levels.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    yield bytes(size % 2)

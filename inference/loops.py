@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ghostnote.kernels.errors import GhostnoteError
 
-from .midi import Groove, Hit, read_groove
+from .midi import MAX_HITS, Groove, Hit, read_groove
 from .patterns import parse_steps
 
 BEATS_PER_BAR = 4
@@ -91,7 +91,8 @@ class LoopPlan:
     Raises
     ------
     GhostnoteError
-        If a value is impossible or the loop would be longer than half an hour.
+        If a value is impossible or the loop would be longer than half an hour, or hold more hits
+        than its manifest can list.
     """
 
     name: str
@@ -111,6 +112,7 @@ class LoopPlan:
                 f"{self.bars} bars at {self.bpm:g} bpm are {self.seconds:.0f} s; "
                 f"a loop has at most {MAX_SECONDS:.0f} s"
             )
+        _check_hits(self.name, self.bars, len(self.hits))
         last = 0.0
         for beat, role, velocity in self.hits:
             if not last <= beat < self.bars * BEATS_PER_BAR:
@@ -205,9 +207,13 @@ def plan_pattern(pattern: Pattern, bars: int, bpm: float | None = None) -> LoopP
     `bpm` None is the pattern's own tempo, or DEFAULT_BPM. Raises GhostnoteError as LoopPlan does.
     """
     plan = LoopPlan(pattern.name, bars, pattern.bpm or DEFAULT_BPM if bpm is None else bpm)
+    steps = bars * BEATS_PER_BAR * pattern.steps_per_beat
+    lines = {role: line for role, line in pattern.steps.items() if any(line)}
+    # Before there is a list of them: it might fill the memory.
+    _check_hits(pattern.name, bars, sum(_hits_in(line, steps) for line in lines.values()))
     hits: list[Hit] = []
-    for role, velocities in pattern.steps.items():
-        for step in range(bars * BEATS_PER_BAR * pattern.steps_per_beat if velocities else 0):
+    for role, velocities in lines.items():
+        for step in range(steps):
             velocity = velocities[step % len(velocities)]
             if velocity > 0.0:
                 late = pattern.swing if step % 2 else 0.0
@@ -229,11 +235,28 @@ def plan_groove(groove: Groove, bars: int, bpm: float | None = None) -> LoopPlan
         own_bars += 1  # the last hit begins a bar
     length = min(own_bars, bars) * BEATS_PER_BAR
     once = [(max(beat - start, 0.0), role, velocity) for beat, role, velocity in groove.in_beats]
-    once = _without_doubled_seam([hit for hit in once if hit[0] < length], length)
-    passes = math.ceil(bars * BEATS_PER_BAR / length)
+    # Of hits at one time one is kept already here, so that what is counted is what there will be.
+    once = _without_doubled_seam(_in_order([hit for hit in once if hit[0] < length]), length)
+    passes, rest = divmod(bars * BEATS_PER_BAR, length)
+    in_rest = sum(1 for beat, _, _ in once if beat < rest)
+    _check_hits(groove.name, bars, passes * len(once) + in_rest)
+    passes += rest > 0
     hits = [(beat + i * length, role, v) for i in range(passes) for beat, role, v in once]
     hits = [hit for hit in hits if hit[0] < bars * BEATS_PER_BAR]
     return replace(plan, hits=_in_order(_without_doubled_seam(hits, bars * BEATS_PER_BAR)))
+
+
+def _hits_in(line: Sequence[float], steps: int) -> int:
+    """Return how many of so many steps are hits, where a line of them begins again and again."""
+    passes, rest = divmod(steps, len(line))
+    return passes * sum(v > 0.0 for v in line) + sum(v > 0.0 for v in line[:rest])
+
+
+def _check_hits(name: str, bars: int, count: int) -> None:
+    if count > MAX_HITS:
+        raise GhostnoteError(
+            f"{name}: {count} hits in {bars} bars; a loop has at most {MAX_HITS}: ask for fewer bars"
+        )
 
 
 def _in_order(hits: Sequence[Hit]) -> tuple[Hit, ...]:

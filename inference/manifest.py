@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +159,34 @@ def read_manifest(path: Path) -> list[Loop]:
 
 
 def write_manifest(path: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """Write the manifest of `entries` whole; raises OSError, and then the old one stands."""
+    """Write the manifest of `entries` whole.
+
+    Raises OSError, or GhostnoteError for one that could not be read again; then the old one stands.
+    """
     lines = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
-    write_whole(path, f'{{"loops": [\n{lines}\n]}}\n'.encode())
+    data = f'{{"loops": [\n{lines}\n]}}\n'.encode()
+    if len(data) > MAX_BYTES:
+        raise _too_large(path, len(data))
+    write_whole(path, data)
+
+
+def check_room(path: Path, loop: Loop, count: int) -> None:
+    """Refuse `count` loops like `loop` that a manifest could not list beside those it has.
+
+    Raises GhostnoteError; OSError if the manifest cannot be looked at.
+    """
+    longest = replace(loop, file="x" * 200, sha256="0" * 64, seed=2**63)
+    size = path.stat().st_size if path.exists() else 0
+    size += count * len(json.dumps(longest.to_json()))
+    if size > MAX_BYTES:
+        raise _too_large(path, size)
+
+
+def _too_large(path: Path, size: int) -> GhostnoteError:
+    return GhostnoteError(
+        f"manifest {path}: would have {size} bytes, at most {MAX_BYTES} can be read again; "
+        "render fewer or shorter loops, or into another folder"
+    )
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -224,7 +249,11 @@ def _checked(name: str, kind: str, value: object) -> Any:
         return value
     if kind == "float" and _is_number(value):
         return float(value)  # type: ignore[arg-type]
-    if name == "hits" and isinstance(value, list) and len(value) <= MAX_HITS:
+    if name == "hits" and isinstance(value, list):
+        if len(value) > MAX_HITS:
+            raise GhostnoteError(
+                f"field 'hits': {len(value)} of them; at most {MAX_HITS} are taken"
+            )
         return tuple(_hit(item) for item in value)
     wanted = {"str": "a text", "int": "a whole number", "float": "a number"}.get(kind, "a list")
     raise GhostnoteError(f"field {name!r}: expected {wanted}, found {str(value)[:60]!r}")

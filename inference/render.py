@@ -26,9 +26,9 @@ from ghostnote.kernels.products import PRECISIONS
 from ghostnote.kernels.spec import DEFAULT_TEMPERATURE
 
 from .kit_mix import default_kit, parse_kit
-from .loop_audio import Timeline, make_loops, timeline_of, wav_of
+from .loop_audio import Timeline, make_loops, timeline_of, wav_blocks
 from .loops import LoopPlan
-from .manifest import MANIFEST, Loop, read_entries, write_manifest, write_whole
+from .manifest import MANIFEST, Loop, check_room, part_of, read_entries, write_manifest
 from .model_file import ModelFile
 
 Progress = Callable[[float], None]
@@ -41,6 +41,9 @@ MAX_LANES = 16
 
 MAX_NUMBERS = 32_000_000
 """Numbers (samples and states) that a group of more than one loop may hold in memory: 128 MB."""
+
+MOST_NUMBERS = 16 * MAX_NUMBERS
+"""Those of all threads together: 2 GB, or one loop, be it larger."""
 
 SAVE_SECONDS = 5.0
 """How often the manifest is written meanwhile, for the case that the process is killed."""
@@ -124,7 +127,8 @@ def render_loops(
     Raises
     ------
     GhostnoteError
-        If the model has not the kit or a role of the plan, or a file cannot be written.
+        If the model has not the kit or a role of the plan, or a file cannot be written, or the
+        manifest would be too large.
     """
     kit = options.kit or default_kit(model.spec)
     parse_kit(model.spec, kit)
@@ -146,6 +150,7 @@ def render_loops(
         precision=options.precision,
     )
     listed = _listed(options.out)
+    check_room(options.out / MANIFEST, recipe, options.count)
     loops = []
     for seed in range(options.seed, options.seed + options.count):
         loop = replace(recipe, seed=seed)
@@ -215,20 +220,29 @@ def _groups(jobs: Sequence[_Job], streams: int | None) -> tuple[list[list[int]],
     """Return numbers of jobs that are made side by side, and how many threads make them."""
     cores = _cores()
     at_once = min(streams or cores * MAX_LANES, len(jobs))
-    threads = max(1, min(at_once, cores))
+    # A group is brought to the rate of its files one loop after the other.
+    largest = max(job.timeline.total + _resampled(job) for job in jobs)
+    threads = max(1, min(at_once, cores, MOST_NUMBERS // largest))
     groups: list[list[int]] = []
     models = {id(job.packed): job.packed for job in jobs}
     for model in models.values():
         mine = [i for i, job in enumerate(jobs) if job.packed is model]
         mine.sort(key=lambda i: jobs[i].timeline.total)  # a group lasts as long as its longest
         each = jobs[mine[-1]].timeline.total + int(model.header[S_FLOATS])
-        lanes = max(1, min(at_once // threads, MAX_LANES, MAX_NUMBERS // each))
+        room = MAX_NUMBERS - max(_resampled(jobs[i]) for i in mine)
+        lanes = max(1, min(at_once // threads, MAX_LANES, room // each))
         # So many groups that all threads have alike to do.
         count = min(len(mine), -(-len(mine) // (lanes * threads)) * threads)
         groups += [
             mine[i * len(mine) // count : (i + 1) * len(mine) // count] for i in range(count)
         ]
     return sorted(groups), threads
+
+
+def _resampled(job: _Job) -> int:
+    """Return how many samples a loop has at the rate of its file, if that is another."""
+    rate = job.packed.spec.samplerate
+    return 0 if job.loop.samplerate == rate else job.timeline.total * job.loop.samplerate // rate
 
 
 def _make_files(
@@ -242,14 +256,19 @@ def _make_files(
     loops = [job.loop for job in jobs]
     sounds = make_loops(jobs[0].packed, loops, [job.timeline for job in jobs], tick)
     for number, (loop, sound) in enumerate(zip(loops, sounds, strict=True)):
-        data = wav_of(sound, loop.samplerate)
-        made = replace(
-            loop, sha256=hashlib.sha256(data).hexdigest(), ghostnote=version("ghostnote")
-        )
-        path = out / loop.file
-        written = loop.sha256 in ("", made.sha256) or not path.exists()
-        if written:
-            write_whole(path, data)
+        path, part = out / loop.file, part_of(out / loop.file)
+        digest = hashlib.sha256()
+        try:
+            with part.open("xb") as file:
+                for data in wav_blocks(sound, loop.samplerate):
+                    digest.update(data)
+                    file.write(data)
+            made = replace(loop, sha256=digest.hexdigest(), ghostnote=version("ghostnote"))
+            written = loop.sha256 in ("", made.sha256) or not path.exists()
+            if written:
+                part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
         done(number, _Made(made, written))
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ghostnote.inference import loops as loops_module
 from ghostnote.inference.loops import (
     BUILT_IN,
     DEFAULT_PATTERN,
@@ -16,7 +17,7 @@ from ghostnote.inference.loops import (
     plan_pattern,
     read_pattern,
 )
-from ghostnote.inference.midi import Groove, Hit
+from ghostnote.inference.midi import MAX_HITS, Groove, Hit
 from ghostnote.inference.patterns import parse_steps
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ROLES
@@ -64,6 +65,48 @@ def test_impossible_plans(
 ) -> None:
     with pytest.raises(GhostnoteError, match=reason):
         LoopPlan("x", *arguments)
+
+
+def test_more_hits_than_a_manifest_lists_are_refused_before_there_are_any() -> None:
+    """And what is refused is counted to the hit."""
+    full = Pattern("full", dict.fromkeys(ROLES, (1.0,)), steps_per_beat=24, bpm=1000.0)
+    with pytest.raises(GhostnoteError, match=r"full: 884736 hits in 1024 bars; .* 200000"):
+        plan_pattern(full, 1024)
+    dense = groove(*(4 * i / MAX_HITS for i in range(MAX_HITS)))
+    assert len(plan_groove(dense, 1).hits) > 0.97 * MAX_HITS
+    with pytest.raises(GhostnoteError, match=r"g: 2[0-9]{8} hits in 1024 bars"):
+        plan_groove(dense, 1024, 1000.0)
+    with pytest.raises(GhostnoteError, match="hits in 1 bars"):
+        LoopPlan("x", 1, 120.0, tuple((0.0, "kick", 1.0) for _ in range(MAX_HITS + 1)))
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.5]), min_size=1, max_size=9), st.integers(1, 7), st.integers(0)
+)
+def test_the_hits_of_a_pattern_are_counted_to_the_last(
+    steps: list[float], bars: int, less: int
+) -> None:
+    whole = plan_pattern(Pattern("p", {"kick": tuple(steps)}), bars)
+    most = max(0, len(whole.hits) - less % 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loops_module, "MAX_HITS", most)
+        if less % 2 and whole.hits:
+            with pytest.raises(GhostnoteError, match=f"p: {len(whole.hits)} hits"):
+                plan_pattern(Pattern("p", {"kick": tuple(steps)}), bars)
+        else:
+            assert plan_pattern(Pattern("p", {"kick": tuple(steps)}), bars) == whole
+
+
+@given(st.lists(st.integers(0, 47), min_size=1, max_size=12), st.integers(1, 9))
+def test_a_groove_is_not_refused_for_hits_that_are_not_played(
+    sixteenths: list[int], bars: int
+) -> None:
+    played = groove(*sorted(time / 4 for time in sixteenths + sixteenths))
+    whole = plan_groove(played, bars)
+    with pytest.MonkeyPatch.context() as patch:
+        # What the seam of the whole loop takes away is counted still: one hit at most.
+        patch.setattr(loops_module, "MAX_HITS", len(whole.hits) + 1)
+        assert plan_groove(played, bars) == whole
 
 
 def test_only() -> None:

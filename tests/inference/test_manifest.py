@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from ghostnote.inference import manifest
 from ghostnote.inference.manifest import (
     Loop,
+    check_room,
     part_of,
     read_entries,
     read_manifest,
@@ -117,6 +119,31 @@ def test_files_that_are_no_manifest(tmp_path: Path, text: str, reason: str) -> N
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(GhostnoteError, match="cannot be read"):
         read_manifest(tmp_path / "none.json")
+
+
+def test_what_could_not_be_read_again_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.json"
+    write_manifest(path, [LOOP.to_json()])
+    size = path.stat().st_size
+    monkeypatch.setattr(manifest, "MAX_BYTES", size)
+    write_manifest(path, [LOOP.to_json()])
+    other = replace(LOOP, file="other.wav").to_json()
+    with pytest.raises(GhostnoteError, match=rf"would have [0-9]+ bytes, at most {size} "):
+        write_manifest(path, [LOOP.to_json(), other])
+    assert read_manifest(path) == [LOOP]
+    monkeypatch.setattr(manifest, "MAX_BYTES", 5 * size)
+    check_room(path, LOOP, 2)
+    with pytest.raises(GhostnoteError, match="render fewer"):
+        check_room(path, LOOP, 5)
+
+
+def test_too_many_hits_are_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_manifest(tmp_path / "m.json", [LOOP.to_json()])
+    monkeypatch.setattr(manifest, "MAX_HITS", 1)
+    with pytest.raises(GhostnoteError, match="loop 1: field 'hits': 2 of them; at most 1"):
+        read_manifest(tmp_path / "m.json")
 
 
 def test_writing_fails_whole(tmp_path: Path) -> None:

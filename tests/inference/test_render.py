@@ -182,10 +182,13 @@ def test_the_bits_depend_on_the_seed_alone(
     assert bits(tmp_path / "again")[name] == takes[1][name]
 
 
-def test_loops_are_made_side_by_side(model: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loops_are_made_side_by_side(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Groups of lanes, alike in size, as many as all threads have to do; never more than asked."""
     packed, other = (pack(model.spec, model.weights, precision) for precision in ("int8", "fp32"))
-    job = render_module._Job(packed, None, Timeline([], 1000, 0))  # type: ignore[arg-type]
+    (loop,) = render_loops(model, plan(KICK), RenderOptions(tmp_path, 1))
+    job = render_module._Job(packed, loop, Timeline([], 1000, 0))
 
     def sizes(count: int, streams: int | None, cores: int) -> list[int]:
         monkeypatch.setattr(render_module, "_cores", lambda: cores)
@@ -206,6 +209,27 @@ def test_loops_are_made_side_by_side(model: ModelFile, monkeypatch: pytest.Monke
     long = job._replace(timeline=Timeline([], 20_000_000, 0))
     groups, _ = render_module._groups([long, job, job._replace(packed=other)], None)
     assert sorted(groups) == [[0], [1], [2]]  # little memory, and models apart
+
+
+def test_what_the_resampler_makes_of_them_is_counted_too(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of half an hour at 96 kHz there are 173 million samples more: not one on each of 16 cores."""
+    (loop,) = render_loops(model, plan(KICK), RenderOptions(tmp_path, 1))
+    packed = pack(model.spec, model.weights, "int8")
+
+    def grouped(minutes: float, samplerate: int, cores: int) -> tuple[int, int]:
+        """Returns the largest group of sixteen loops, and the number of threads."""
+        monkeypatch.setattr(render_module, "_cores", lambda: cores)
+        timeline = Timeline([], round(minutes * 60 * SPEC.samplerate), 0)
+        job = render_module._Job(packed, replace(loop, samplerate=samplerate), timeline)
+        groups, threads = render_module._groups([job] * 16, None)
+        return max(map(len, groups)), threads
+
+    assert grouped(8, SPEC.samplerate, 2) == (8, 2)
+    assert grouped(8, 96_000, 2) == (1, 2)
+    assert grouped(30, SPEC.samplerate, 16) == (1, 16)
+    assert grouped(30, 96_000, 16) == (1, 2)
 
 
 def test_loops_of_several_lengths_and_settings_side_by_side(
