@@ -37,6 +37,7 @@ ENOUGH = 1.5
 SPEED_SECONDS = 1.0
 QUIET = 0.9  # share of the core from which on a measurement counts
 PRIORITY = 3  # what the engine asks for
+GPU_SECONDS = 20.0  # for nvidia-smi, which waits for ever where a driver hangs
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "onnx", "onnxruntime", "sounddevice", "python-osc")
 _OPTIONAL = ("JACK-Client", "torch", "triton", "python-rtmidi", "aalink")
@@ -106,7 +107,7 @@ def _versions() -> Iterator[Finding]:
     # Whoever has swapped it for the GPU build lacks nothing.
     if _version("onnxruntime-gpu") and "onnxruntime" in missing:
         missing.remove("onnxruntime")
-    todo = f"pip install {' '.join(missing)}" if missing else ""
+    todo = f"{sys.executable} -m pip install {' '.join(missing)}" if missing else ""
     yield Finding("packages", PROBLEM if missing else OK, text, todo)
     extras = [f"{name} {_version(name)}" for name in _OPTIONAL if _version(name)]
     yield Finding("extras", OK, ", ".join(extras) or "none; playing needs none")
@@ -217,7 +218,14 @@ def _gpu() -> Iterator[Finding]:
     found = ""
     if program:
         asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-        told = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=20)
+        try:
+            told = subprocess.run(
+                asked, capture_output=True, text=True, check=False, timeout=GPU_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            text = f"{program} has not answered within {GPU_SECONDS:g} s; playing needs no GPU"
+            yield Finding("GPU", NOTE, text)
+            return
         found = "; ".join(told.stdout.split("\n")).strip("; ") if told.returncode == 0 else ""
     yield Finding("GPU", OK, found or "none found; playing needs none")
 

@@ -1,6 +1,7 @@
 """`ghostnote doctor`: what works is ok, what is missing is told with what to do about it."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -109,9 +110,20 @@ def test_packages_that_are_missing_or_in_conflict(
     monkeypatch.syspath_prepend(str(other.parent))
     monkeypatch.setattr(doctor_module, "_PACKAGES", ("numpy", "no-such-package"))
     found = report(model.path, capsys, 1)
-    assert found["packages"][0]["todo"] == "pip install no-such-package"
+    assert found["packages"][0]["todo"] == f"{sys.executable} -m pip install no-such-package"
     assert found["onnxruntime"][0]["state"] == "problem"
     assert "pip uninstall" in found["onnxruntime"][0]["todo"]
+
+
+def test_a_driver_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(doctor_module, "GPU_SECONDS", 0.2)
+    (finding,) = doctor_module._guarded("GPU", doctor_module.CHECKS["GPU"])
+    assert (finding.check, finding.state) == ("GPU", "note")
+    assert "nvidia-smi has not answered within 0.2 s" in finding.text
 
 
 @pytest.mark.parametrize(
