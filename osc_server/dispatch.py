@@ -167,7 +167,7 @@ class Dispatcher:
                 if messages:
                     self._late(messages[0].address, -ahead, peer)
         commands: list[Command] = []
-        effects: list[tuple[str, Effect]] = []
+        effects: list[tuple[Effect, str, int]] = []  # of which command as sent and which voice
         for message in messages:
             resolve = partial(self._resolve, message, peer, when, budget, commands, effects)
             session.guarded(peer, message.address, resolve, budget)
@@ -179,11 +179,12 @@ class Dispatcher:
             if not session.control.submit(commands, frame):
                 self._refuse(messages, peer, FULL if when is None else FULL_OR_LATER, budget)
                 return
-        for address, effect in effects:
+        for effect, address, voice in effects:
             if when is None:
                 session.guarded(peer, address, effect, budget)
             else:
-                session.run_at(when, partial(session.guarded, peer, address, effect, budget))
+                guarded = partial(session.guarded, peer, address, effect, budget)
+                session.run_at(when, guarded, voice)
 
     def _resolve(
         self,
@@ -192,7 +193,7 @@ class Dispatcher:
         when: float | None,
         budget: Budget,
         commands: list[Command],
-        effects: list[tuple[str, Effect]],
+        effects: list[tuple[Effect, str, int]],
     ) -> None:
         """Add to `commands` and `effects` what `message` means at every address it matches.
 
@@ -225,7 +226,8 @@ class Dispatcher:
             calls.append(call)
         for call in calls:
             commands.extend(call.commands)
-            effects.extend((message.address, effect) for effect in call.effects)
+            of = (message.address, call.route.voice)
+            effects.extend((effect, *of) for effect in call.effects)
         if refusals:
             more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
             raise GhostnoteError(refusals[0] + more)

@@ -91,7 +91,9 @@ class Session:
         self.routes = Routes(self.table, control.roles)
         self._defaults = defaults
         self._order = itertools.count()
-        self._later: list[tuple[float, int, Effect]] = []
+        self._later: list[
+            tuple[float, int, Effect, int]
+        ] = []  # when, in what order, of which voice
         self._asked: list[tuple[float, int, Peer]] = []  # until when, voice, who
         self._states: dict[int, str] = {}
         self._models: dict[int, str] = {}
@@ -114,7 +116,11 @@ class Session:
         self.learn_model(voice)
 
     def remove_voice(self, voice: int) -> None:
-        """Forget a voice: its addresses, its values, what was asked of it."""
+        """Forget a voice: its addresses, its values, what was asked of it.
+
+        That includes what it was asked for later: the engine drops that too, and the next voice of
+        its number is another.
+        """
         self.voices.discard(voice)
         for memory in (self.kits, self.levels, self.patterns, self._states, self._models):
             memory.pop(voice, None)
@@ -122,6 +128,8 @@ class Session:
         for address in gone:
             self.values.pop(address, None)
         self._asked = [entry for entry in self._asked if entry[1] != voice]
+        self._later = [entry for entry in self._later if entry[3] != voice]
+        heapq.heapify(self._later)
         self._tell_tree(frozenset(), gone)
 
     def learn_model(self, voice: int) -> None:
@@ -210,9 +218,12 @@ class Session:
         """Tell whether so many more effects may wait."""
         return len(self._later) + effects <= MAX_LATER
 
-    def run_at(self, when: float, effect: Effect) -> None:
-        """Run `effect` when a command due at unix time `when` is heard."""
-        heapq.heappush(self._later, (when, next(self._order), effect))
+    def run_at(self, when: float, effect: Effect, voice: int) -> None:
+        """Run `effect` when a command due at unix time `when` is heard.
+
+        One of a `voice` (-1: of none) is not run if that has been freed by then.
+        """
+        heapq.heappush(self._later, (when, next(self._order), effect, voice))
 
     def clear_scheduled(self) -> None:
         """Forget all effects that wait for their time."""
@@ -236,13 +247,17 @@ class Session:
         for voice in self.voices:
             state = self.control.voice_state(voice)
             address = f"/ghost/voice/{voice + 1}/state"
-            changed = state != self._states.get(voice, "")
+            before = self._states.get(voice, "")
+            changed = state != before
             if changed:
                 self._states[voice] = state
                 self.tell(address, (state,), None)
             hold = f"/ghost/voice/{voice + 1}/hold"
             if state == "idle" and self.values.get(hold) == (True,):
                 self.set(hold, (False,), None)  # it lets go of its loop, and takes no new one
+            elif changed and "holding" in (before, state) and state != "starved":
+                # What waited for a line has acted. Asked for with play, it was told off until now.
+                self.set(hold, (state == "holding",), None)
             for entry in asked:
                 until, of, peer = entry
                 if of == voice and (changed or now >= until):

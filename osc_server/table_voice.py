@@ -36,7 +36,7 @@ LIFE: Final = (
     ),
     trigger(
         "/ghost/voice/{V}/free",
-        "Fade the voice out and end it; its addresses go at once.",
+        "Fade the voice out and end it; its addresses go at once, and what waits for a timetag.",
         Op.VOICE_FREE,
         STATE_REPLY,
     ),

@@ -252,3 +252,9 @@ def flat(message: OscMessage) -> tuple[Value, ...]:
     values = [arg for arg in message.args if isinstance(arg, int | float | str)]
     assert len(values) == len(message.args)
     return (message.address, *values)
+
+
+def weights(control: RecordingControl, voice: int = 0) -> list[float]:
+    """Return the kit weights that the engine was told last."""
+    last = {c.index: c.value for c in control.commands if c.op is Op.WEIGHT and c.voice == voice}
+    return [last[kit] for kit in sorted(last)]

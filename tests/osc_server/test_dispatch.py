@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 import tempfile
 import threading
 from pathlib import Path
@@ -14,13 +13,20 @@ from hypothesis import strategies as st
 
 from ghostnote.osc_server import handlers
 from ghostnote.osc_server.commands import FRAME_NOW, MAX_STEPS, Command, Op
-from ghostnote.osc_server.dispatch import LATE_PER_SECOND, Dispatcher
+from ghostnote.osc_server.dispatch import Dispatcher
 from ghostnote.osc_server.encode import Value, encode, encode_bundle
 from ghostnote.osc_server.endpoint import Access, Endpoint
-from ghostnote.osc_server.osc import IMMEDIATELY, ntp_from_unix
 from ghostnote.osc_server.protocol import TABLE
 from ghostnote.osc_server.table_parts import DEFAULT_VELOCITY
-from tests.osc_server.recorder import KITS, RATE, ROLES, Client, Clock, RecordingControl, bundle
+from tests.osc_server.recorder import (
+    KITS,
+    ROLES,
+    Client,
+    Clock,
+    RecordingControl,
+    bundle,
+    weights,
+)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +111,6 @@ def test_start_tells_the_engine_every_default() -> None:
     dispatcher.stop()
 
 
-def weights(control: RecordingControl, voice: int = 0) -> list[float]:
-    last = {c.index: c.value for c in control.commands if c.op is Op.WEIGHT and c.voice == voice}
-    return [last[kit] for kit in sorted(last)]
-
-
 def test_kit_by_name_and_number(client: Client, control: RecordingControl) -> None:
     client.say("/ghost/voice/1/kit", "tape")
     assert weights(control) == [0.0, 0.0, 1.0]
@@ -145,14 +146,6 @@ def test_faders_within_one_bundle_add_up(client: Client, control: RecordingContr
     faders = [encode(f"/ghost/voice/1/weights/{kit}", 1.0) for kit in range(3)]
     client.dispatcher.receive(encode_bundle(faders), client)
     assert weights(control) == pytest.approx([1 / 3] * 3)
-
-
-def test_faders_scheduled_then_cleared(client: Client, control: RecordingControl) -> None:
-    later = bundle(control, 1.0, encode("/ghost/voice/1/weights/1", 1.0))
-    client.dispatcher.receive(later, client)
-    client.say("/ghost/clearSched")
-    client.say("/ghost/voice/1/weights/2", 1.0)
-    assert weights(control) == [0.5, 0.0, 0.5]
 
 
 @given(st.lists(st.floats(0, 1000, width=32), min_size=3, max_size=3))
@@ -254,24 +247,6 @@ def test_queue_full_changes_nothing(client: Client, control: RecordingControl) -
     assert status[7] == 5 + 2
 
 
-def test_a_refused_bundle_of_later_changes_nothing(
-    client: Client, control: RecordingControl
-) -> None:
-    control.full = True
-    messages = (encode("/ghost/tempo", 90.0), encode("/ghost/voice/1/weights/1", 1.0))
-    client.dispatcher.receive(bundle(control, 0.5, *messages), client)
-    reason = "the engine's queue is full or too much is scheduled; send /ghost/clearSched or wait"
-    assert client.take() == [
-        ("/fail", address, reason) for address in ("/ghost/tempo", "/ghost/voice/1/weights/1")
-    ]
-    control.full = False
-    control.now += 1.0
-    client.dispatcher.tick()
-    assert client.value("/ghost/tempo") == (120.0,)
-    client.say("/ghost/voice/1/weights/2", 1.0)
-    assert weights(control) == [0.5, 0.0, 0.5]
-
-
 def test_our_own_defect_ends_neither_the_message_nor_the_server(
     client: Client, control: RecordingControl, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -283,131 +258,6 @@ def test_our_own_defect_ends_neither_the_message_nor_the_server(
     assert "IndexError" in caplog.text
     client.say("/ghost/tempo", 90.0)
     assert control.commands == [Command(Op.TEMPO, value=90.0)]
-
-
-def test_bundle_is_one_batch_without_its_bad_messages(
-    client: Client, control: RecordingControl
-) -> None:
-    datagram = bundle(
-        control,
-        0.5,
-        encode("/ghost/voice/1/trig/kick", 1.0),
-        encode("/ghost/tempo", "fast"),
-        encode("/ghost/nothing"),
-        encode("/ghost/voice/2/trig/hat", 1.0),
-    )
-    client.dispatcher.receive(datagram, client)
-    assert control.batches == [
-        (RATE // 2, [Command(Op.TRIG, 0, 0, 1.0), Command(Op.TRIG, 1, 2, 1.0)])
-    ]
-    assert [answer[1] for answer in client.take()] == ["/ghost/tempo", "/ghost/nothing"]
-
-
-def test_nested_bundles_have_their_own_time(client: Client, control: RecordingControl) -> None:
-    kick = encode("/ghost/voice/1/trig/kick", 1.0)
-    inner = bundle(control, 1.0, kick)
-    head = b"#bundle\0" + struct.pack(">Q", ntp_from_unix(control.now + 0.5))
-    outer = head + b"".join(struct.pack(">i", len(part)) + part for part in (kick, inner, kick))
-    client.dispatcher.receive(outer, client)
-    hit = Command(Op.TRIG, 0, 0, 1.0)
-    assert control.batches == [(RATE // 2, [hit, hit]), (RATE, [hit])]
-
-
-@pytest.mark.parametrize("timetag", [IMMEDIATELY])
-def test_immediate_bundle(timetag: int, client: Client, control: RecordingControl) -> None:
-    client.dispatcher.receive(encode_bundle([encode("/ghost/play")], timetag), client)
-    assert control.batches == [(FRAME_NOW, [Command(Op.PLAY)])]
-    assert client.take() == []
-
-
-def test_late_bundle_plays_now_and_is_told_and_counted(
-    client: Client, control: RecordingControl
-) -> None:
-    client.dispatcher.receive(bundle(control, -0.25, encode("/ghost/play")), client)
-    assert control.batches == [(FRAME_NOW, [Command(Op.PLAY)])]
-    assert client.take() == [("/ghost/late", "/ghost/play", 0.25)]
-    (status,) = client.say("/ghost/status")
-    assert status[6] == 4 + 1
-
-
-def test_late_is_told_so_many_times_a_second(
-    client: Client, control: RecordingControl, clock: Clock
-) -> None:
-    late = bundle(control, -0.25, encode("/ghost/play"))
-    for _ in range(LATE_PER_SECOND + 10):
-        client.dispatcher.receive(late, client)
-    assert len(client.take()) == LATE_PER_SECOND
-    clock.now += 1
-    client.dispatcher.receive(late, client)
-    assert len(client.take()) == 1
-    assert client.dispatcher.session.late == LATE_PER_SECOND + 11
-
-
-def test_too_far_ahead(client: Client, control: RecordingControl) -> None:
-    client.dispatcher.receive(bundle(control, 61.0, encode("/ghost/play")), client)
-    assert control.batches == []
-    assert client.take() == [("/fail", "/ghost/play", "timetag is 61.0 s ahead; at most 60 s")]
-    client.dispatcher.receive(bundle(control, 59.0, encode("/ghost/play")), client)
-    assert control.batches == [(59 * RATE, [Command(Op.PLAY)])]
-
-
-@pytest.mark.parametrize("timetag", [0, 2, 2**63, 2**64 - 1])
-def test_extreme_timetags(timetag: int, client: Client, control: RecordingControl) -> None:
-    play = encode("/ghost/play")
-    datagram = b"#bundle\0" + struct.pack(">Qi", timetag, len(play)) + play
-    client.dispatcher.receive(datagram, client)
-    ((answer, *_),) = client.take()
-    assert answer == ("/fail" if timetag > 2**63 else "/ghost/late")
-
-
-def test_values_change_when_they_are_due(
-    client: Client, control: RecordingControl, clock: Clock
-) -> None:
-    follower = Client(client.dispatcher, "client b")
-    follower.say("/ghost/notify", 1)
-    client.dispatcher.tick()
-    follower.take()
-    client.dispatcher.receive(bundle(control, 0.5, encode("/ghost/tempo", 90.0)), client)
-    client.dispatcher.tick()
-    assert client.say("/ghost/get", "/ghost/tempo") == [("/ghost/tempo", 120.0)]
-    assert follower.take() == []
-    control.now += 0.5
-    assert client.say("/ghost/get", "/ghost/tempo") == [("/ghost/tempo", 90.0)]
-    client.dispatcher.tick()
-    assert follower.take() == []  # not before its rate allows
-    clock.now += 1
-    client.dispatcher.tick()
-    assert follower.take() == [("/ghost/tempo", 90.0)]
-
-
-def test_queries_in_a_bundle_are_answered_when_due(
-    client: Client, control: RecordingControl
-) -> None:
-    client.dispatcher.receive(bundle(control, 0.5, encode("/ghost/version")), client)
-    assert client.take() == []
-    control.now += 0.5
-    client.dispatcher.tick()
-    assert client.take() == [("/ghost/version.reply", "ghostnote", 0, 1, 0, 1, "abc1234")]
-
-
-def test_clear_sched_forgets_effects_too(client: Client, control: RecordingControl) -> None:
-    client.dispatcher.receive(bundle(control, 0.5, encode("/ghost/tempo", 90.0)), client)
-    client.say("/ghost/clearSched")
-    assert control.batches[-1] == (FRAME_NOW, [Command(Op.CLEAR_SCHED)])
-    control.now += 1
-    assert client.say("/ghost/get", "/ghost/tempo") == [("/ghost/tempo", 120.0)]
-
-
-def test_what_waits_is_bounded(
-    client: Client, control: RecordingControl, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ghostnote.osc_server.session.MAX_LATER", 3)
-    later = bundle(control, 0.5, encode("/ghost/tempo", 90.0), encode("/ghost/tempo", 91.0))
-    client.dispatcher.receive(later, client)
-    assert client.take() == []
-    client.dispatcher.receive(later, client)
-    assert [answer[0] for answer in client.take()] == ["/fail", "/fail"]
-    assert len(control.batches) == 1
 
 
 def test_status_and_version(client: Client) -> None:
@@ -426,150 +276,6 @@ def test_get_many(client: Client) -> None:
     assert not any(str(answer[0]).startswith("/ghost/voice/2") for answer in answers)
     client.say("/ghost/pattern/1", "kick", "x..")
     assert client.say("/ghost/get", "/ghost/pattern/1/kick") == [("/ghost/pattern/1/kick", "x..")]
-
-
-def test_state_is_answered_when_it_changes(
-    client: Client, control: RecordingControl, clock: Clock
-) -> None:
-    client.dispatcher.tick()
-    client.say("/ghost/voice/1/play")
-    client.dispatcher.tick()
-    assert client.take() == []
-    control.states[0] = "playing"
-    client.dispatcher.tick()
-    assert client.take() == [("/ghost/voice/1/state", "playing")]
-    client.say("/ghost/voice/1/play")  # changes nothing, but is answered all the same
-    clock.now += 1
-    client.dispatcher.tick()
-    assert client.take() == [("/ghost/voice/1/state", "playing")]
-    client.dispatcher.tick()
-    assert client.take() == []
-
-
-def test_followers_hear_states(client: Client, control: RecordingControl, clock: Clock) -> None:
-    client.say("/ghost/notify", 1)
-    client.dispatcher.tick()
-    client.take()
-    control.states[1] = "starved"
-    clock.now += 1
-    client.dispatcher.tick()
-    assert client.take() == [("/ghost/voice/2/state", "starved")]
-
-
-def test_notify(client: Client, control: RecordingControl, clock: Clock) -> None:
-    follower = Client(client.dispatcher, "client b")
-    assert client.say("/ghost/notify", 1) == [("/done", "/ghost/notify", 1, 32)]
-    assert follower.say("/ghost/notify", 1, 5, 100.0) == [("/done", "/ghost/notify", 5, 32)]
-    client.dispatcher.tick()
-    client.take()
-    follower.take()
-    client.say("/ghost/voice/1/gain", -3)
-    client.say("/ghost/voice/1/gain", -6)
-    clock.now += 1
-    client.dispatcher.tick()
-    assert client.take() == []  # no echo
-    assert follower.take() == [("/ghost/voice/1/gain", -6.0)]
-    client.say("/ghost/voice/1/gain", -6)  # no change
-    clock.now += 1
-    client.dispatcher.tick()
-    assert follower.take() == []
-    assert follower.say("/ghost/notify", 0) == [("/done", "/ghost/notify", 5, 32)]
-
-
-def test_a_level_far_below_silence_is_told_as_silence(client: Client, clock: Clock) -> None:
-    """A 64-bit number that 32 bits do not hold was kept as it was, and could be told to nobody."""
-    follower = Client(client.dispatcher, "client b")
-    follower.say("/ghost/notify", 1)
-    for address in ("/ghost/voice/1/gain", "/ghost/master/gain"):
-        assert client.say(address, -1e300, tags="d") == []
-        assert client.value(address) == (-90.0,)
-    clock.now += 1
-    client.dispatcher.tick()
-    assert set(follower.take()) >= {("/ghost/voice/1/gain", -90.0), ("/ghost/master/gain", -90.0)}
-
-
-def test_sync_waits_for_slow_work(client: Client, control: RecordingControl) -> None:
-    control.loading.clear()
-    assert client.say("/ghost/model/load", "default") == []
-    assert client.say("/ghost/sync", 7) == []
-    assert client.say("/ghost/tempo", 90.0) == []  # nothing waits for the worker
-    assert control.commands == [Command(Op.TEMPO, value=90.0)]
-    control.loading.set()
-    client.dispatcher.stop()
-    assert client.take() == [
-        ("/done", "/ghost/model/load", "default", *KITS, 2047, RATE),
-        ("/ghost/synced", 7),
-    ]
-
-
-def test_loading_brings_new_kits(client: Client, control: RecordingControl) -> None:
-    client.say("/ghost/voice/1/kit", "tape")
-    client.say("/ghost/voice/2/kit", "vinyl")
-    client.say("/ghost/model/load", "other")
-    client.dispatcher.stop()
-    assert client.take() == [("/done", "/ghost/model/load", "other", "tape", "new", 2047, RATE)]
-    assert client.say("/ghost/get", "/ghost/voice/?/kit") == [
-        ("/ghost/voice/1/kit", "tape"),
-        ("/ghost/voice/2/kit", "tape"),
-    ]
-    assert control.batches[-1] == (
-        FRAME_NOW,
-        [Command(Op.WEIGHT, voice, kit, float(kit == 0)) for voice in (0, 1) for kit in (0, 1)],
-    )
-    assert client.say("/ghost/voice/1/kit", "new") == []
-    assert client.say("/ghost/voice/1/weights/2", 1.0)[0][0] == "/fail"
-
-
-def test_loading_one_voice(client: Client, control: RecordingControl) -> None:
-    client.say("/ghost/model/load", "other", 2)
-    client.dispatcher.stop()
-    assert control.kit_names[:2] == [KITS, ("tape", "new")]
-
-
-def test_model_queries(client: Client) -> None:
-    client.say("/ghost/model/list")
-    client.say("/ghost/model/info", "other")
-    client.say("/ghost/model/info", "none")
-    client.dispatcher.stop()
-    assert client.take() == [
-        ("/done", "/ghost/model/list", "default", "other"),
-        ("/done", "/ghost/model/info", "other", RATE, 2047, 3, *ROLES, 2, "tape", "new"),
-        ("/fail", "/ghost/model/info", "no model 'none'"),
-    ]
-
-
-def test_more_models_than_a_packet_can_name_are_refused(
-    client: Client, control: RecordingControl, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(control, "models", lambda: ("x" * 100,) * 700)
-    ((fail, _, reason),) = client.slow("/ghost/model/list")
-    assert fail == "/fail"
-    assert str(reason).startswith("too long for one packet: 700 models; ")
-
-
-def test_followers_hear_of_a_model(client: Client, clock: Clock) -> None:
-    follower = Client(client.dispatcher, "client b")
-    for one in (client, follower):
-        one.say("/ghost/notify", 1)
-
-    def told() -> list[tuple[Value, ...]]:
-        clock.now += 1
-        client.dispatcher.tick()
-        heard = follower.take()
-        return [answer for answer in heard if str(answer[0]).endswith("/model")]
-
-    told()
-    client.slow("/ghost/model/load", "other", 2)
-    assert told() == [("/ghost/voice/2/model", "other")]
-    client.slow("/ghost/model/load", "other", 2)
-    assert told() == []
-    client.slow("/ghost/voice/new", "kit", 3)
-    assert told() == [("/ghost/voice/3/model", "kit")]
-    client.slow("/ghost/preset/save", "a")
-    client.slow("/ghost/model/load", "default")
-    told()
-    client.slow("/ghost/preset/load", "a")
-    assert told() == [("/ghost/voice/2/model", "other"), ("/ghost/voice/3/model", "kit")]
 
 
 def test_record(client: Client, control: RecordingControl) -> None:
@@ -689,41 +395,3 @@ def test_any_arguments_are_taken_or_refused_and_commands_are_sane(
         assert 0 <= command.voice < control.max_voices
         assert 0 <= command.index < 2**63
         assert abs(command.value) <= 1000
-
-
-def test_watchers_are_told_changes_and_who_made_them(
-    dispatcher: Dispatcher, control: RecordingControl
-) -> None:
-    told: list[tuple[object, ...]] = []
-    dispatcher.session.watch(
-        lambda address, values, peer: told.append((address, *values, peer and peer.name))
-    )
-    client = Client(dispatcher, "client w")
-    client.say("/ghost/voice/1/pan", 0.5)
-    client.say("/ghost/voice/1/pan", 0.5)
-    control.states[1] = "playing"
-    dispatcher.tick()
-    dispatcher.tick()
-    assert told[0] == ("/ghost/voice/1/pan", 0.5, "client w")
-    assert [entry for entry in told if entry[1] == "playing"] == [
-        ("/ghost/voice/2/state", "playing", None)
-    ]
-    assert sum(entry[0] == "/ghost/voice/1/pan" for entry in told) == 1
-
-
-def test_tree_watchers_are_told_what_comes_and_goes(dispatcher: Dispatcher, client: Client) -> None:
-    told: list[tuple[frozenset[str], frozenset[str]]] = []
-    dispatcher.session.watch_tree(lambda added, removed: told.append((added, removed)))
-    client.say("/ghost/model/load", "other", 1)
-    dispatcher.stop()
-    assert told == [(frozenset(), frozenset({"/ghost/voice/1/weights/2"}))]
-
-
-def test_a_client_that_is_gone_has_no_lease(dispatcher: Dispatcher) -> None:
-    client = Client(dispatcher, "client g")
-    client.say("/ghost/notify", 1)
-    dispatcher.gone(client)
-    Client(dispatcher, "another").say("/ghost/voice/1/pan", 0.5)
-    dispatcher.tick()
-    assert client.take() == []
-    dispatcher.gone(client)

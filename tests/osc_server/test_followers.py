@@ -8,7 +8,8 @@ import math
 import pytest
 
 from ghostnote.osc_server.clients import LEASE_SECONDS, MAX_CLIENTS
-from ghostnote.osc_server.encode import encode
+from ghostnote.osc_server.dispatch import Dispatcher
+from ghostnote.osc_server.encode import Value, encode
 from tests.osc_server.recorder import Client, Clock, RecordingControl, bundle
 
 MASTER = ("/ghost/master/meter", 0.75, 0.5, 0.25, 0.125, 3)
@@ -177,3 +178,126 @@ def test_get_of_what_has_a_value_without_being_set(client: Client) -> None:
     assert client.value("/ghost/voice/1/model") == ("default",)
     assert client.say("/ghost/voice/2/model") == [("/ghost/voice/2/model", "default")]
     assert client.say("/ghost/rolling") == [("/ghost/rolling", False)]
+
+
+def test_state_is_answered_when_it_changes(
+    client: Client, control: RecordingControl, clock: Clock
+) -> None:
+    client.dispatcher.tick()
+    client.say("/ghost/voice/1/play")
+    client.dispatcher.tick()
+    assert client.take() == []
+    control.states[0] = "playing"
+    client.dispatcher.tick()
+    assert client.take() == [("/ghost/voice/1/state", "playing")]
+    client.say("/ghost/voice/1/play")  # changes nothing, but is answered all the same
+    clock.now += 1
+    client.dispatcher.tick()
+    assert client.take() == [("/ghost/voice/1/state", "playing")]
+    client.dispatcher.tick()
+    assert client.take() == []
+
+
+def test_followers_hear_states(client: Client, control: RecordingControl, clock: Clock) -> None:
+    client.say("/ghost/notify", 1)
+    client.dispatcher.tick()
+    client.take()
+    control.states[1] = "starved"
+    clock.now += 1
+    client.dispatcher.tick()
+    assert client.take() == [("/ghost/voice/2/state", "starved")]
+
+
+def test_notify(client: Client, control: RecordingControl, clock: Clock) -> None:
+    follower = Client(client.dispatcher, "client b")
+    assert client.say("/ghost/notify", 1) == [("/done", "/ghost/notify", 1, 32)]
+    assert follower.say("/ghost/notify", 1, 5, 100.0) == [("/done", "/ghost/notify", 5, 32)]
+    client.dispatcher.tick()
+    client.take()
+    follower.take()
+    client.say("/ghost/voice/1/gain", -3)
+    client.say("/ghost/voice/1/gain", -6)
+    clock.now += 1
+    client.dispatcher.tick()
+    assert client.take() == []  # no echo
+    assert follower.take() == [("/ghost/voice/1/gain", -6.0)]
+    client.say("/ghost/voice/1/gain", -6)  # no change
+    clock.now += 1
+    client.dispatcher.tick()
+    assert follower.take() == []
+    assert follower.say("/ghost/notify", 0) == [("/done", "/ghost/notify", 5, 32)]
+
+
+def test_a_level_far_below_silence_is_told_as_silence(client: Client, clock: Clock) -> None:
+    """A 64-bit number that 32 bits do not hold was kept as it was, and could be told to nobody."""
+    follower = Client(client.dispatcher, "client b")
+    follower.say("/ghost/notify", 1)
+    for address in ("/ghost/voice/1/gain", "/ghost/master/gain"):
+        assert client.say(address, -1e300, tags="d") == []
+        assert client.value(address) == (-90.0,)
+    clock.now += 1
+    client.dispatcher.tick()
+    assert set(follower.take()) >= {("/ghost/voice/1/gain", -90.0), ("/ghost/master/gain", -90.0)}
+
+
+def test_followers_hear_of_a_model(client: Client, clock: Clock) -> None:
+    follower = Client(client.dispatcher, "client b")
+    for one in (client, follower):
+        one.say("/ghost/notify", 1)
+
+    def told() -> list[tuple[Value, ...]]:
+        clock.now += 1
+        client.dispatcher.tick()
+        heard = follower.take()
+        return [answer for answer in heard if str(answer[0]).endswith("/model")]
+
+    told()
+    client.slow("/ghost/model/load", "other", 2)
+    assert told() == [("/ghost/voice/2/model", "other")]
+    client.slow("/ghost/model/load", "other", 2)
+    assert told() == []
+    client.slow("/ghost/voice/new", "kit", 3)
+    assert told() == [("/ghost/voice/3/model", "kit")]
+    client.slow("/ghost/preset/save", "a")
+    client.slow("/ghost/model/load", "default")
+    told()
+    client.slow("/ghost/preset/load", "a")
+    assert told() == [("/ghost/voice/2/model", "other"), ("/ghost/voice/3/model", "kit")]
+
+
+def test_watchers_are_told_changes_and_who_made_them(
+    dispatcher: Dispatcher, control: RecordingControl
+) -> None:
+    told: list[tuple[object, ...]] = []
+    dispatcher.session.watch(
+        lambda address, values, peer: told.append((address, *values, peer and peer.name))
+    )
+    client = Client(dispatcher, "client w")
+    client.say("/ghost/voice/1/pan", 0.5)
+    client.say("/ghost/voice/1/pan", 0.5)
+    control.states[1] = "playing"
+    dispatcher.tick()
+    dispatcher.tick()
+    assert told[0] == ("/ghost/voice/1/pan", 0.5, "client w")
+    assert [entry for entry in told if entry[1] == "playing"] == [
+        ("/ghost/voice/2/state", "playing", None)
+    ]
+    assert sum(entry[0] == "/ghost/voice/1/pan" for entry in told) == 1
+
+
+def test_tree_watchers_are_told_what_comes_and_goes(dispatcher: Dispatcher, client: Client) -> None:
+    told: list[tuple[frozenset[str], frozenset[str]]] = []
+    dispatcher.session.watch_tree(lambda added, removed: told.append((added, removed)))
+    client.say("/ghost/model/load", "other", 1)
+    dispatcher.stop()
+    assert told == [(frozenset(), frozenset({"/ghost/voice/1/weights/2"}))]
+
+
+def test_a_client_that_is_gone_has_no_lease(dispatcher: Dispatcher) -> None:
+    client = Client(dispatcher, "client g")
+    client.say("/ghost/notify", 1)
+    dispatcher.gone(client)
+    Client(dispatcher, "another").say("/ghost/voice/1/pan", 0.5)
+    dispatcher.tick()
+    assert client.take() == []
+    dispatcher.gone(client)

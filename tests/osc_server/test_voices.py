@@ -125,7 +125,7 @@ def test_what_comes_due_for_a_voice_that_is_gone_is_nobodys(
     control.now += 0.5
     client.dispatcher.tick()
     client.dispatcher.tick()
-    assert client.take() == [("/ghost/voice/2/state", "free")]
+    assert client.take() == []
     assert "/ghost/voice/2/gain" not in client.dispatcher.session.values
 
 
@@ -202,6 +202,7 @@ def test_state_of_a_holding_voice(client: Client, control: RecordingControl, clo
     client.say("/ghost/notify", 1)
     client.dispatcher.tick()
     client.take()
+    client.say("/ghost/voice/1/hold", 1)
     control.states[0] = "holding"
     clock.now += 1
     client.dispatcher.tick()
@@ -218,6 +219,42 @@ def test_a_voice_that_stops_lets_go_of_its_loop(client: Client, control: Recordi
     client.dispatcher.tick()
     assert client.value("/ghost/voice/1/hold") == (False,)
     client.say("/ghost/voice/1/hold", 1)  # idle, it has nothing to repeat
+    client.dispatcher.tick()
+    assert client.value("/ghost/voice/1/hold") == (False,)
+
+
+def test_hold_that_waited_with_play_for_the_line_is_told(
+    client: Client, control: RecordingControl
+) -> None:
+    client.dispatcher.tick()
+    client.say("/ghost/voice/1/play")
+    client.say("/ghost/voice/1/hold", 1)
+    client.dispatcher.tick()  # the voice is idle until the line
+    control.states[0] = "holding"
+    client.dispatcher.tick()
+    assert client.value("/ghost/voice/1/hold") == (True,)
+    client.say("/ghost/voice/1/hold", 0)  # and this waits too
+    client.dispatcher.tick()
+    assert client.value("/ghost/voice/1/hold") == (False,)
+    control.states[0] = "playing"
+    client.dispatcher.tick()
+    assert client.value("/ghost/voice/1/hold") == (False,)
+
+
+def test_hold_let_go_of_just_as_it_began_is_told_in_the_end(
+    client: Client, control: RecordingControl
+) -> None:
+    control.states[0] = "playing"
+    client.dispatcher.tick()
+    client.say("/ghost/voice/1/hold", 1)
+    control.states[0] = "holding"
+    client.say("/ghost/voice/1/hold", 0)  # before the server has looked
+    client.dispatcher.tick()
+    control.states[0] = "starved"
+    client.dispatcher.tick()
+    control.states[0] = "holding"
+    client.dispatcher.tick()
+    control.states[0] = "playing"
     client.dispatcher.tick()
     assert client.value("/ghost/voice/1/hold") == (False,)
 
