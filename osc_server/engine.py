@@ -32,10 +32,10 @@ from .resample import Resampler
 from .ring import DRAINING, HEADER_WORDS, IDLE, FrameRing, RecordRing, TapRing, ring_set_state
 
 MAX_OUTPUTS = 32
-QUEUE = 4096
+QUEUE = 8192
 INBOX = 256  # commands that the loop takes from the ring at once
 ROOM = QUEUE - INBOX  # those just taken are nowhere counted
-ROOM_LATER = QUEUE // 2  # so that there is always room for what is due now
+ROOM_LATER = QUEUE // 2  # so that there is always room for what is due now; a packet's, at least
 WAITING = 8192
 TAP_SECONDS = 80  # of one pair of outputs; of many it is shorter, for they take as much memory
 LEAST_TAP_SECONDS = 10
@@ -259,15 +259,18 @@ class Engine:
         """Return whether a voice plays a loop of what it played."""
         return bool(self._core.voices[voice]["hold"])
 
-    def submit(self, commands: Sequence[Command], frame: int = FRAME_NOW) -> bool:
+    def submit(
+        self, commands: Sequence[Command], frame: int = FRAME_NOW, *, own: bool = False
+    ) -> bool:
         """Hand over commands, all or none, due at `frame`; False where there is no room.
 
-        What is due later has half of the queue: were it full of that, "now" would wait for it.
+        What is due later has half of the queue: were it full of that, "now" would wait for it. The
+        server's `own`, which are few and due in some milliseconds, have the room of "now".
         """
         batch = np.zeros(len(commands), COMMAND)
         for i, command in enumerate(commands):
             batch[i] = (frame, command.op, command.voice, command.index, command.value)
-        room = ROOM_LATER if frame > self.frame else ROOM
+        room = ROOM_LATER if frame > self.frame and not own else ROOM
         with self._lock:
             # The ring first: what the loop takes meanwhile is rather counted twice than not at all.
             held = self.commands.fill + int(self._core.shared[c.QUEUED])

@@ -85,7 +85,9 @@ class EngineControl:
         """Return the engine frame for what is to leave the sink at a time.
 
         The engine acts at the first hop from a frame on. Half a hop earlier, that is the hop nearest to
-        the time: half a hop off at most, to either side, instead of a whole one late.
+        the time: half a hop off at most, to either side, instead of a whole one late. A beat told
+        in a timed bundle is so placed half a hop early, which centres the steps of patterns, as
+        they strike up to a hop after their beat.
         """
         self._server.clock.follow(self._server.engine.ring)
         return self._server.clock.frame_at(unix_seconds) - self._server.engine.spec.hop // 2

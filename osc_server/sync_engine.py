@@ -68,5 +68,5 @@ class EngineTransport:
         return self.monotonic() + unix - time.time()
 
     def submit(self, commands: Sequence[Command], frame: int) -> bool:
-        """Hand commands to the engine."""
-        return self._engine.submit(commands, frame)
+        """Hand commands to the engine, also where clients have scheduled all that they may."""
+        return self._engine.submit(commands, frame, own=True)
