@@ -23,6 +23,8 @@ from .peer import Peer
 
 RECEIVE_BUFFER: Final = 4 << 20
 """Bytes asked of the system, so that a burst of thousands of messages waits rather than is lost."""
+SEND_BUFFER: Final = 1 << 20
+"""Bytes asked of it for answers, which do not wait: several of the largest to one packet."""
 
 log = logging.getLogger("ghostnote.osc.in")
 
@@ -56,8 +58,12 @@ class UdpServer:
         self._running = False
         self._thread = threading.Thread(target=self._run, name="ghostnote-udp", daemon=True)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        with contextlib.suppress(OSError):  # a system may refuse; the default then has to do
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        for option, size in (
+            (socket.SO_RCVBUF, RECEIVE_BUFFER),
+            (socket.SO_SNDBUF, SEND_BUFFER),
+        ):
+            with contextlib.suppress(OSError):  # a system may refuse; the default then has to do
+                self._socket.setsockopt(socket.SOL_SOCKET, option, size)
         try:
             self._socket.bind((host, port))
         except (OSError, OverflowError) as error:

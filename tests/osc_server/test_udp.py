@@ -109,6 +109,12 @@ def test_sending_never_waits(server: UdpServer) -> None:
     assert server._socket.getblocking() is False
 
 
+def test_the_system_is_asked_for_room_for_large_answers(server: UdpServer) -> None:
+    option = (socket.SOL_SOCKET, socket.SO_SNDBUF)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as usual:
+        assert server._socket.getsockopt(*option) > usual.getsockopt(*option)
+
+
 def test_answers_to_nobody_are_harmless(server: UdpServer, inbox: Inbox) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
         gone.sendto(encode("/ghost/x"), ("127.0.0.1", server.port))
