@@ -15,6 +15,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
 
+from ghostnote.inference.manifest import remove_stale_parts
 from ghostnote.kernels.errors import GhostnoteError
 
 from .encode import Value
@@ -122,10 +123,14 @@ def _read(path: Path) -> tuple[Scene, bool]:
 
 
 class StateFile:
-    """Keeps the state in a file: soon after every change, and at the end."""
+    """Keeps the state in a file: soon after every change, and at the end.
+
+    What servers that were killed in the midst of that have left beside it is removed.
+    """
 
     def __init__(self, session: Session, path: Path) -> None:
         self._session, self._path = session, path
+        remove_stale_parts(path)
         self._changed = True
         self._written = session.clock()
         self._trouble = ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ghostnote.inference.manifest import part_of
 from ghostnote.osc_server.commands import Command, Op
 from ghostnote.osc_server.dispatch import Dispatcher
 from ghostnote.osc_server.state import EVERY_SECONDS, StateFile, default_path, resume
@@ -247,6 +248,15 @@ def test_a_defect_of_ours_does_not_keep_the_server_from_starting(
     assert not resume(client.dispatcher.session, path)
     (line,) = caplog.messages
     assert "ZeroDivisionError" in line and "refused" in line and "\n" not in line
+
+
+def test_what_a_killed_server_left_half_written_is_removed(client: Client, path: Path) -> None:
+    path.parent.mkdir()
+    part_of(path).write_text("half")
+    another = part_of(path.with_name("state-9771.json"))
+    another.write_text("half")
+    StateFile(client.dispatcher.session, path).close()
+    assert sorted(path.parent.iterdir()) == sorted([path, another])
 
 
 def test_what_was_stopped_stays_stopped(
