@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from ghostnote.kernels.packing import Packed, pack
 from ghostnote.kernels.spec import ROLES, ModelSpec
 from ghostnote.kernels.state import State
 from ghostnote.kernels.weights import random_weights
-from ghostnote.osc_server.commands import FRAME_NOW, MAX_STEPS, Command, Op
+from ghostnote.osc_server.commands import MAX_STEPS, Command, Op
 from ghostnote.osc_server.desk import MAX_VOICES
 from ghostnote.osc_server.engine import Engine, EngineOptions
 from ghostnote.osc_server.ring import DRAINING, IDLE, RUNNING, STATE, ring_read
@@ -103,20 +103,6 @@ def test_the_voices_are_generators_of_one_seed_and_a_stream_each(
     np.testing.assert_array_equal(found[:, 1], expected)
     assert player.active == voices
     assert player.frame == 6000
-
-
-def test_an_event_acts_at_the_first_hop_boundary_from_its_frame_on(noisy: Packed) -> None:
-    def with_hit_at(frame: int) -> Frames:
-        player = engine(noisy)
-        player.submit([trig()], frame)
-        return left(player.render(2400))
-
-    at_hop = with_hit_at(10 * HOP)
-    for frame in (9 * HOP + 1, 10 * HOP - 1):
-        np.testing.assert_array_equal(with_hit_at(frame), at_hop)
-    later = with_hit_at(10 * HOP + 1)
-    np.testing.assert_array_equal(later[: 10 * HOP], at_hop[: 10 * HOP])
-    assert (later[10 * HOP : 11 * HOP] != at_hop[10 * HOP : 11 * HOP]).any()
 
 
 def test_a_kick_sounds_from_its_hop_on() -> None:
@@ -306,70 +292,6 @@ def test_a_kit_glides_in_the_time_given(noisy: Packed) -> None:
     assert kit == pytest.approx([0.0, 1.0], abs=1e-12)
 
 
-def onsets(sound: Frames) -> list[int]:
-    """Where a SHORT kick begins; where it ends, some 900 samples later, chance lets it flicker."""
-    high = np.flatnonzero(np.abs(sound) > 0.5 * value(240))
-    return [int(i) for i, gap in zip(high, np.diff(high, prepend=-1000), strict=True) if gap > 800]
-
-
-def pattern(steps: Sequence[float], voice: int = 0, role: int = KICK) -> list[Command]:
-    cells = enumerate(steps)
-    return [
-        Command(Op.PATTERN_LENGTH, voice, role, float(len(steps))),
-        *(Command(Op.PATTERN_STEP, voice, role * MAX_STEPS + k, v) for k, v in cells),
-    ]
-
-
-def test_a_pattern_plays_from_its_first_step_while_the_transport_runs() -> None:
-    player = engine(steady_model(128, 240, SHORT))
-    player.submit(pattern([1.0, 0.0, 0.5, 0.0, 0.0]))
-    assert onsets(left(player.render(RATE))) == []
-    player.submit([Command(Op.TEMPO, value=120.0), Command(Op.PLAY)], RATE)
-    step = RATE // 8  # a sixteenth at 120
-    found = onsets(left(player.render(RATE + 12 * step)))
-    expected = [k * step for k in (0, 2, 5, 7, 10)]
-    assert len(found) == len(expected)
-    assert all(0 <= f - e <= HOP for f, e in zip(found, expected, strict=True))
-    player.submit([Command(Op.STOP)])
-    assert onsets(left(player.render(player.frame + RATE))) == []
-    player.submit([Command(Op.PLAY)])  # from the first step again
-    assert onsets(left(player.render(player.frame + step)))[0] <= HOP
-    player.submit([Command(Op.PATTERN_LENGTH, 0, KICK, 0.0)])
-    player.render(player.frame + step)
-    assert onsets(left(player.render(player.frame + RATE))) == []
-
-
-def test_a_change_of_tempo_goes_on_from_the_beat() -> None:
-    player = engine(steady_model(128, 240, SHORT))
-    player.submit([*pattern([1.0]), Command(Op.TEMPO, value=100.0), Command(Op.PLAY)])
-    player.submit([Command(Op.TEMPO, value=150.0)], RATE)
-    found = onsets(left(player.render(3 * RATE)))
-    at_change = 100 / 60
-    expected = []
-    for k in range(100):
-        beat = k / 4
-        slow, fast = RATE * 60 / 100, RATE * 60 / 150
-        frame = beat * slow if beat <= at_change else RATE + (beat - at_change) * fast
-        if frame < 3 * RATE - HOP:
-            expected.append(frame)
-    assert len(found) == len(expected)
-    assert all(-1 <= f - e <= HOP + 1 for f, e in zip(found, expected, strict=True))
-
-
-def test_voices_have_their_own_patterns() -> None:
-    player = engine(steady_model(128, 240, SHORT), voices=2)
-    player.submit([*pattern([1.0, 0.0], 0), *pattern([0.0, 1.0], 1)])
-    player.submit([Command(Op.PAN, 0, value=-1.0), Command(Op.PAN, 1, value=1.0)])
-    player.render(RATE)
-    player.submit([Command(Op.PLAY)])
-    sound = player.render(2 * RATE)
-    step = RATE // 8
-    for channel, first in ((0, 0), (1, step)):
-        found = onsets(sound[:, channel])
-        assert len(found) == 4
-        assert all(0 <= f - first - 2 * k * step <= HOP for k, f in enumerate(found))
-
-
 OF_ALL = (Op.CLEAR_SCHED, Op.PLAY, Op.ROLL, Op.STOP, Op.TEMPO, Op.BEAT, Op.QUANTUM, Op.SIGNATURE,
           Op.MASTER_GAIN, Op.LIMITER, Op.MODEL, Op.VOICE_NEW)  # fmt: skip
 
@@ -389,50 +311,6 @@ def test_nonsense_does_nothing(noisy: Packed) -> None:
     np.testing.assert_array_equal(player.render(2400), plain.render(2400))
     player.submit([Command(Op.PLAY)])
     player.render(4800)
-
-
-def test_late_is_after_its_hop(noisy: Packed) -> None:
-    player = engine(noisy)
-    player.render(10 * HOP)
-    for frame in (FRAME_NOW, 9 * HOP + 1, 10 * HOP, 11 * HOP):
-        player.submit([trig()], frame)
-    player.render(20 * HOP)
-    assert player.late == 0
-    player.submit([trig(), trig()], 19 * HOP)
-    player.render(30 * HOP)
-    assert player.late == 2
-
-
-def test_clear_sched_forgets_what_was_scheduled_before_it(noisy: Packed) -> None:
-    player, plain = engine(noisy), engine(noisy)
-    player.submit([trig(HAT)], 4800)
-    player.submit([trig(HAT)], 1200)
-    player.render(480)
-    player.submit([trig(HAT)], 1500)  # the same hop takes in all of these
-    player.submit([Command(Op.CLEAR_SCHED), trig(KICK)])
-    player.submit([trig(KICK)], 2000)
-    for frame in (480, 2000):
-        plain.submit([trig(KICK)], frame)
-    np.testing.assert_array_equal(left(player.render(7200)), left(plain.render(7200))[480:])
-
-
-def test_a_scheduled_clear_keeps_what_is_due_with_it(noisy: Packed) -> None:
-    player, plain = engine(noisy), engine(noisy)
-    player.submit([Command(Op.CLEAR_SCHED), trig(KICK)], 1200)
-    player.submit([trig(HAT)], 1300)
-    plain.submit([trig(KICK)], 1200)
-    np.testing.assert_array_equal(player.render(4800), plain.render(4800))
-
-
-def test_the_log_tells_what_acted_and_when(noisy: Packed) -> None:
-    player = engine(noisy)
-    player.submit([trig(HAT, 0.25)], 1001)
-    player.submit([Command(Op.SEED, 0, 2**62)])
-    player.render(2400)
-    assert player.log.pop_all().tolist() == [
-        (0, Op.SEED, 0, 2**62, 0.0),
-        (1008, Op.TRIG, 0, HAT, 0.25),
-    ]
 
 
 def run_live(player: Engine, act: Callable[[], None]) -> None:

@@ -370,3 +370,53 @@ def test_taps_hold_what_each_voice_and_the_master_played(noisy: Packed) -> None:
     master = np.zeros((4800, 2), np.float32)
     assert player.tap.read(0, master) == 4800
     np.testing.assert_array_equal(master, sound)
+
+
+def test_a_pattern_plays_from_its_first_step_while_the_transport_runs() -> None:
+    player = engine(steady_model(128, 240, SHORT))
+    player.submit(pattern([1.0, 0.0, 0.5, 0.0, 0.0]))
+    assert onsets(left(player.render(RATE))) == []
+    player.submit([Command(Op.TEMPO, value=120.0), Command(Op.PLAY)], RATE)
+    step = RATE // 8  # a sixteenth at 120
+    found = onsets(left(player.render(RATE + 12 * step)))
+    expected = [k * step for k in (0, 2, 5, 7, 10)]
+    assert len(found) == len(expected)
+    assert all(0 <= f - e <= HOP for f, e in zip(found, expected, strict=True))
+    player.submit([Command(Op.STOP)])
+    assert onsets(left(player.render(player.frame + RATE))) == []
+    player.submit([Command(Op.PLAY)])  # from the first step again
+    assert onsets(left(player.render(player.frame + step)))[0] <= HOP
+    player.submit([Command(Op.PATTERN_LENGTH, 0, KICK, 0.0)])
+    player.render(player.frame + step)
+    assert onsets(left(player.render(player.frame + RATE))) == []
+
+
+def test_a_change_of_tempo_goes_on_from_the_beat() -> None:
+    player = engine(steady_model(128, 240, SHORT))
+    player.submit([*pattern([1.0]), Command(Op.TEMPO, value=100.0), Command(Op.PLAY)])
+    player.submit([Command(Op.TEMPO, value=150.0)], RATE)
+    found = onsets(left(player.render(3 * RATE)))
+    at_change = 100 / 60
+    expected = []
+    for k in range(100):
+        beat = k / 4
+        slow, fast = RATE * 60 / 100, RATE * 60 / 150
+        frame = beat * slow if beat <= at_change else RATE + (beat - at_change) * fast
+        if frame < 3 * RATE - HOP:
+            expected.append(frame)
+    assert len(found) == len(expected)
+    assert all(-1 <= f - e <= HOP + 1 for f, e in zip(found, expected, strict=True))
+
+
+def test_voices_have_their_own_patterns() -> None:
+    player = engine(steady_model(128, 240, SHORT), voices=2)
+    player.submit([*pattern([1.0, 0.0], 0), *pattern([0.0, 1.0], 1)])
+    player.submit([Command(Op.PAN, 0, value=-1.0), Command(Op.PAN, 1, value=1.0)])
+    player.render(RATE)
+    player.submit([Command(Op.PLAY)])
+    sound = player.render(2 * RATE)
+    step = RATE // 8
+    for channel, first in ((0, 0), (1, step)):
+        found = onsets(sound[:, channel])
+        assert len(found) == 4
+        assert all(0 <= f - first - 2 * k * step <= HOP for k, f in enumerate(found))

@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.packing import Packed
+from ghostnote.kernels.packing import Packed, pack
 from ghostnote.kernels.spec import ROLES
+from ghostnote.kernels.weights import random_weights
 from ghostnote.osc_server.commands import FRAME_NOW, MAX_STEPS, Command, Op
 from ghostnote.osc_server.engine import ROOM, ROOM_LATER, Engine, EngineOptions
+from tests.osc_server.noisy_model import NOISY
 from tests.osc_server.steady_model import SHORT, steady_model, value
 
 RATE, HOP = 24000, 24
-KICK = ROLES.index("kick")
+KICK, HAT = ROLES.index("kick"), ROLES.index("hat")
 BAR = 2 * RATE  # frames of four beats at 120
 FAR = 10**9
 
@@ -27,8 +30,13 @@ def kick() -> Packed:
     return steady_model(128, 240, SHORT)
 
 
-def trig(voice: int = 0) -> Command:
-    return Command(Op.TRIG, voice, KICK, 0.8)
+@pytest.fixture(scope="module")
+def noisy() -> Packed:
+    return pack(NOISY, random_weights(NOISY, 3))
+
+
+def trig(role: int = KICK, velocity: float = 0.8, voice: int = 0) -> Command:
+    return Command(Op.TRIG, voice, role, velocity)
 
 
 def pattern(voice: int) -> list[Command]:
@@ -96,7 +104,7 @@ def test_what_a_freed_voice_was_told_is_not_the_next_ones(kick: Packed) -> None:
     player.submit([Command(Op.QUANTUM, value=4.0), Command(Op.PLAY)])
     player.render(RATE)
     player.submit(pattern(1))  # to begin on the line
-    player.submit([trig(1)], BAR + RATE)
+    player.submit([trig(voice=1)], BAR + RATE)
     player.submit([Command(Op.VOICE_FREE, 1)])
     player.render(RATE + 12 * HOP)
     assert not player.exists(1)
@@ -105,7 +113,7 @@ def test_what_a_freed_voice_was_told_is_not_the_next_ones(kick: Packed) -> None:
     assert np.abs(tap(player, 1)).max() < 0.5 * value(240)
     told = [row for row in player.log.pop_all().tolist() if row[2] == 1]
     assert [op for _, op, *_ in told] == [Op.VOICE_FREE, Op.VOICE_NEW]
-    player.submit([*pattern(1), trig(1)])  # what it is told itself holds
+    player.submit([*pattern(1), trig(voice=1)])  # what it is told itself holds
     player.render(3 * BAR + RATE)
     assert np.abs(tap(player, 1)).max() > 0.5 * value(240)
 
@@ -156,8 +164,8 @@ def test_a_session_with_freed_voices_plays_again_to_the_same_bits(kick: Packed) 
     sound = [live.render(2400)]
     for k in range(12):
         live.submit(pattern(1))
-        live.submit([trig(1)], live.frame + 3000)
-        live.submit([trig(0), Command(Op.VOICE_FREE, 1)])
+        live.submit([trig(voice=1)], live.frame + 3000)
+        live.submit([trig(voice=0), Command(Op.VOICE_FREE, 1)])
         sound.append(live.render(live.frame + (12 + k) * HOP))
         live.new_voice(kick, 1)
         live.submit(pattern(1)[: k % 3])
@@ -173,9 +181,71 @@ def test_a_session_with_freed_voices_plays_again_to_the_same_bits(kick: Packed) 
     np.testing.assert_array_equal(np.concatenate(played), np.concatenate(sound))
 
 
+def left(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    return frames[:, 0]
+
+
 def tap(player: Engine, voice: int) -> np.ndarray:
     """What a voice has played since it was born."""
     born = player.voice_born(voice)
     heard = np.zeros((player.frame - born, 1), np.float32)
     assert player.voice_tap(voice).read(born, heard) == len(heard)
     return heard
+
+
+def test_an_event_acts_at_the_first_hop_boundary_from_its_frame_on(noisy: Packed) -> None:
+    def with_hit_at(frame: int) -> NDArray[np.float32]:
+        player = engine(noisy)
+        player.submit([trig()], frame)
+        return left(player.render(2400))
+
+    at_hop = with_hit_at(10 * HOP)
+    for frame in (9 * HOP + 1, 10 * HOP - 1):
+        np.testing.assert_array_equal(with_hit_at(frame), at_hop)
+    later = with_hit_at(10 * HOP + 1)
+    np.testing.assert_array_equal(later[: 10 * HOP], at_hop[: 10 * HOP])
+    assert (later[10 * HOP : 11 * HOP] != at_hop[10 * HOP : 11 * HOP]).any()
+
+
+def test_late_is_after_its_hop(noisy: Packed) -> None:
+    player = engine(noisy)
+    player.render(10 * HOP)
+    for frame in (FRAME_NOW, 9 * HOP + 1, 10 * HOP, 11 * HOP):
+        player.submit([trig()], frame)
+    player.render(20 * HOP)
+    assert player.late == 0
+    player.submit([trig(), trig()], 19 * HOP)
+    player.render(30 * HOP)
+    assert player.late == 2
+
+
+def test_clear_sched_forgets_what_was_scheduled_before_it(noisy: Packed) -> None:
+    player, plain = engine(noisy), engine(noisy)
+    player.submit([trig(HAT)], 4800)
+    player.submit([trig(HAT)], 1200)
+    player.render(480)
+    player.submit([trig(HAT)], 1500)  # the same hop takes in all of these
+    player.submit([Command(Op.CLEAR_SCHED), trig(KICK)])
+    player.submit([trig(KICK)], 2000)
+    for frame in (480, 2000):
+        plain.submit([trig(KICK)], frame)
+    np.testing.assert_array_equal(left(player.render(7200)), left(plain.render(7200))[480:])
+
+
+def test_a_scheduled_clear_keeps_what_is_due_with_it(noisy: Packed) -> None:
+    player, plain = engine(noisy), engine(noisy)
+    player.submit([Command(Op.CLEAR_SCHED), trig(KICK)], 1200)
+    player.submit([trig(HAT)], 1300)
+    plain.submit([trig(KICK)], 1200)
+    np.testing.assert_array_equal(player.render(4800), plain.render(4800))
+
+
+def test_the_log_tells_what_acted_and_when(noisy: Packed) -> None:
+    player = engine(noisy)
+    player.submit([trig(HAT, 0.25)], 1001)
+    player.submit([Command(Op.SEED, 0, 2**62)])
+    player.render(2400)
+    assert player.log.pop_all().tolist() == [
+        (0, Op.SEED, 0, 2**62, 0.0),
+        (1008, Op.TRIG, 0, HAT, 0.25),
+    ]

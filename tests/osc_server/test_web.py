@@ -8,138 +8,37 @@ import json
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import numpy as np
 import pytest
 from aiohttp import WSMsgType
 
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.osc_server import web_app
 from ghostnote.osc_server.commands import Op
-from ghostnote.osc_server.dispatch import Dispatcher
-from ghostnote.osc_server.encode import Value, encode
-from ghostnote.osc_server.monitor import MAX_LISTENERS
-from ghostnote.osc_server.osc import MAX_DATAGRAM, by_time, parse_packet
-from ghostnote.osc_server.ring import TapRing, tap_write
-from ghostnote.osc_server.web import Site, WebServer
+from ghostnote.osc_server.encode import encode
+from ghostnote.osc_server.osc import MAX_DATAGRAM
+from ghostnote.osc_server.web import WebServer
 from ghostnote.osc_server.web_socket import MAX_CLIENTS
-from tests.osc_server.recorder import Client, RecordingControl, flat
 from tests.osc_server.waiting import until
-
-RATE = 48000
-SOON = aiohttp.ClientTimeout(total=20)
-
-
-@dataclass
-class House:
-    """A web server with a dispatcher that notes, and everything that it shows."""
-
-    control: RecordingControl
-    dispatcher: Dispatcher
-    tap: TapRing
-    folder: Path
-    server: WebServer
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.port}"
-
-    def set(self, address: str, *values: Value) -> None:
-        """A change by somebody on another transport."""
-        Client(self.dispatcher, "udp somebody").say(address, *values)
-
-
-@contextlib.contextmanager
-def a_house(folder: Path) -> Iterator[House]:
-    for name in ("recordings", "panel"):
-        (folder / name).mkdir()
-    control = RecordingControl()
-    dispatcher = Dispatcher(control)
-    dispatcher.start()
-    control.batches.clear()
-    tap = TapRing(1 << 17, 2)
-    server = WebServer(port=0)
-    site = Site(dispatcher, tap, RATE, folder / "recordings", panel=folder / "panel")
-    server.start(site)
-    try:
-        yield House(control, dispatcher, tap, folder, server)
-    finally:
-        server.stop()
-        dispatcher.stop()
+from tests.osc_server.web_house import (
+    House,
+    a_house,
+    ask,
+    handshake,
+    in_a_loop,
+    listen,
+    message,
+    websocket,
+)
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     with a_house(tmp_path) as house:
         yield house
-
-
-@dataclass
-class Answer:
-    status: int
-    body: bytes
-    headers: dict[str, str]
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def ask(house: House, path: str, method: str = "GET", **headers: str) -> Answer:
-    """One request; underscores in the names of `headers` are dashes."""
-
-    async def request() -> Answer:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with (
-            aiohttp.ClientSession(timeout=SOON) as session,
-            session.request(method, house.url + path, headers=named) as answer,
-        ):
-            return Answer(answer.status, await answer.read(), dict(answer.headers))
-
-    return asyncio.run(request())
-
-
-@contextlib.asynccontextmanager
-async def websocket(
-    house: House, path: str = "/", **headers: str
-) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    async with (
-        aiohttp.ClientSession(timeout=SOON) as session,
-        session.ws_connect(house.url + path, headers=headers, max_msg_size=0) as one,
-    ):
-        yield one
-
-
-async def message(one: aiohttp.ClientWebSocketResponse) -> tuple[Value, ...]:
-    """The next binary frame, as (address, arguments...)."""
-    packet = parse_packet(await one.receive_bytes(timeout=20))
-    ((_, (first,)),) = by_time(packet)
-    return flat(first)
-
-
-async def listen(one: aiohttp.ClientWebSocketResponse, *addresses: str) -> None:
-    for address in addresses:
-        await one.send_str(json.dumps({"COMMAND": "LISTEN", "DATA": address}))
-
-
-def in_a_loop(test: Callable[[House], Awaitable[None]]) -> Callable[[House], None]:
-    """Makes a plain test of a coroutine."""
-
-    def run(house: House) -> None:
-        async def bounded() -> None:
-            async with asyncio.timeout(60):
-                await test(house)
-
-        asyncio.run(bounded())
-
-    run.__name__ = test.__name__
-    run.__doc__ = test.__doc__
-    return run
 
 
 # OSCQuery
@@ -474,20 +373,6 @@ async def test_no_more_than_so_many_clients(house: House) -> None:
         await message(one)
 
 
-def handshake(house: House, path: str = "/") -> socket.socket:
-    """A WebSocket whose client never reads more than the answer to its handshake."""
-    one = socket.create_connection(("127.0.0.1", house.server.port), timeout=20)
-    one.sendall(
-        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += one.recv(1)
-    assert head.split()[1] == b"101"
-    return one
-
-
 def frame(opcode: int, payload: bytes) -> bytes:
     """A short client's frame with the mask 0."""
     assert len(payload) < 126
@@ -560,74 +445,6 @@ def test_junk_is_refused_and_the_server_goes_on(
         assert answer == b"" or answer.split()[1].startswith(b"4")
     assert ask(house, "/ghost/tempo").status == 200
     assert "Traceback" not in caplog.text
-
-
-# The monitor
-
-
-def play(house: House, frames: int, value: float) -> None:
-    """Writes so much sound as the engine would."""
-    block = np.full((frames, 2), [value, -value], np.float32)
-    tap_write(house.tap.header, house.tap.data, block, frames)
-
-
-@pytest.mark.parametrize(
-    ("form", "dtype", "scale"), [("float32", "<f4", 1), ("int16", "<i2", 32767)]
-)
-def test_the_monitor_sends_what_the_engine_plays(
-    house: House, form: str, dtype: str, scale: int
-) -> None:
-    async def run() -> None:
-        play(house, 5000, 0.9)  # before it came
-        async with websocket(house, f"/monitor?format={form}") as one:
-            header = await one.receive_json(timeout=20)
-            assert header == {"samplerate": RATE, "channels": 2, "format": form, "frames": 960}
-            play(house, 961, 0.5)
-            play(house, 959, 0.25)
-            blocks = [
-                np.frombuffer(await one.receive_bytes(timeout=20), dtype).reshape(-1, 2)
-                for _ in range(2)
-            ]
-            sound = np.concatenate(blocks) / scale
-            assert sound.shape == (1920, 2)
-            assert np.allclose(sound[:961], [0.5, -0.5], atol=1e-4)
-            assert np.allclose(sound[961:], [0.25, -0.25], atol=1e-4)
-            await one.send_str("anything")
-            play(house, 960, 0.5)
-            assert len(await one.receive_bytes(timeout=20)) == blocks[0].nbytes
-
-    asyncio.run(run())
-
-
-def test_a_monitor_that_is_too_slow_loses_blocks_and_is_told(
-    house: House, caplog: pytest.LogCaptureFixture
-) -> None:
-    with contextlib.closing(handshake(house, "/monitor")) as slow:
-
-        def overrun() -> bool:
-            play(house, 8192, 0.5)
-            return "too slow" in caplog.text
-
-        until(overrun, "lost blocks")
-        # It reads again: the loss is told, and the sound of now follows.
-        received = bytearray()
-        while b'{"lost": ' not in received:
-            received += slow.recv(65536)
-
-
-@in_a_loop
-async def test_no_more_than_so_many_monitors(house: House) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(MAX_LISTENERS):
-            await stack.enter_async_context(websocket(house, "/monitor"))
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            async with websocket(house, "/monitor"):
-                pass
-        assert refused.value.status == 503
-    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        async with websocket(house, "/monitor?format=mp3"):
-            pass
-    assert refused.value.status == 400
 
 
 # Start and stop
