@@ -17,7 +17,7 @@ from .peer import Peer
 
 MAX_WORK: Final = 3000
 """Addresses that the messages of one packet may mean; one that is several commands for the engine
-counts as so many. Its queue would not take many more."""
+counts as so many. Its queue has room for them, now or for later."""
 MAX_ANSWERS: Final = 256 << 10
 """Bytes of answers to one packet."""
 TOO_MUCH: Final = "too much for one packet"
