@@ -1,8 +1,8 @@
 """Model files: one .onnx that holds the graph, the weights and what there is to know about them.
 
-Reading one is safe: everything is checked before it is believed, and nothing large is allocated
-for a file that will be refused. `graph.py` writes the graph, `docs/model-file.md` describes it.
-A `ModelFile` is immutable and may be shared between threads.
+Reading one is safe: everything is checked before it is believed, and a file that will be refused
+takes little more memory than its own size. `graph.py` writes the graph, `docs/model-file.md`
+describes it. A `ModelFile` is immutable and may be shared between threads.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from ghostnote.kernels.weights import check_weights, weight_shapes
 
 from .graph import METADATA_KEY, build_graph, build_model
 from .manifest import write_whole
+from .structure import structure_bytes
 
 FORMAT = 1
 MAX_BYTES = 64 * 1024 * 1024
 MAX_JSON = 1024 * 1024
+MAX_STRUCTURE = 512 * 1024  # twice what the largest graph takes; parsed it may be 80 times as much
 DEFAULT = "kit"
 """The bundled model that plays where none is named."""
 
@@ -86,8 +88,13 @@ def load_model(path: Path) -> ModelFile:
     data = _read(path)
     model = onnx.ModelProto()
     try:
+        if structure_bytes(data, MAX_STRUCTURE) > MAX_STRUCTURE:
+            what = (
+                f"over {MAX_STRUCTURE} bytes besides weights and metadata: no export of ghostnote"
+            )
+            raise _refusal(path, what)
         model.ParseFromString(data)
-    except DecodeError:
+    except (DecodeError, ValueError):
         raise _refusal(path, "not an ONNX file, or cut short; export or copy it again") from None
     try:
         about = _metadata(model)

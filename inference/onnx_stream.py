@@ -17,10 +17,13 @@ import numpy.typing as npt
 from ghostnote.kernels import control
 from ghostnote.kernels.spec import ModelSpec
 
-from .graph import past_rows
+from .graph import BLOCK, past_rows
 
 FLOATS = npt.NDArray[np.float32]
 INTS = npt.NDArray[np.int64]
+
+PIECE = 32 * BLOCK
+"""Samples of silence a call: what the graph puts out for each, up to 4 KB, is held meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,13 @@ class OnnxStream:
         self.history = np.full(spec.input_taps, spec.silence, np.int64)
         self.past = np.zeros((past_rows(spec), spec.residual), np.float32)
         weights = [*kit] or [0.0] * len(spec.kits)
-        silence = np.full(field, spec.silence, np.int64)
-        controls = Controls.of_hits(spec, [], field // spec.hop + 1, weights)
-        pairs = (field, 2) if spec.mixtures else (field,)
-        self.process(np.full(pairs, 0.5, np.float32), controls, silence)
+        piece = min(field, PIECE)
+        silence = np.full(piece, spec.silence, np.int64)
+        uniforms = np.full((piece, 2) if spec.mixtures else (piece,), 0.5, np.float32)
+        controls = Controls.of_hits(spec, [], piece // spec.hop + 2, weights)  # the same in each
+        while self.index < field:
+            count = min(piece, field - self.index)
+            self.process(uniforms[:count], controls, silence[:count])
         self.index = 0
 
     def process(

@@ -16,7 +16,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from .lanes import BYTES, F32, FLOATS, I32, INTS, LANES, ROUNDER, Lanes, vector_code
+from .lanes import BYTES, F32, FLOATS, I32, I64, INTS, LANES, ROUNDER, Lanes, vector_code
 from .products import SIGNED, TOP
 
 LOG2_E = math.log2(math.e)
@@ -26,6 +26,9 @@ GATE_FACTORS = (-2.0 * LOG2_E, -LOG2_E)
 # 2^r for |r| <= 1/2, of least relative error (9.2e-8) with 2^0 = 1.
 _EXP2 = (1.0, 0.693147003, 0.240222424, 0.0555073358, 0.00967151299, 0.00132647296)
 _EXP2_LIMIT = 125.0  # beyond it the result would leave the normal floats
+
+RANK_OF_INFINITY = 0x7F800000
+"""Rank of infinity among all float32 (`count_from`); -RANK_OF_INFINITY - 1 is that of -infinity."""
 
 # log(1 + f) / f as in the Cephes library (logf.c, S. Moshier), highest power first.
 _LOG = (
@@ -196,6 +199,45 @@ def weigh(code: Lanes, y: Any, sums: Any, x: Any, vectors: Any, top: Any, scale:
         found = builder.select(there, found, code.floats(0.0))
         code.store(_at(code, y, i), found)
         return [builder.fadd(carried[0], found)]
+
+    code.store(sums, code.loop(vectors, [code.floats(0.0)], body)[0])
+
+
+def _of_rank(code: Lanes, rank: Any) -> Any:
+    """Write a vector of the float32 that has a rank among all: its bits where it is positive.
+
+    The ranks of negative ones go down from -1, that of -0; those of their neighbours differ by 1.
+    """
+    builder = code.builder
+    bits = builder.trunc(rank, I32)
+    turned = builder.xor(bits, ir.Constant(I32, 0x7FFFFFFF))
+    negative = builder.icmp_signed("<", bits, ir.Constant(I32, 0))
+    return code.spread(builder.bitcast(builder.select(negative, turned, bits), F32))
+
+
+@vector_code("iii", types.int64)
+def count_from(code: Lanes, x: Any, vectors: Any, rank: Any) -> Any:
+    """Return how many numbers of x are not less than the float32 of a rank."""
+    builder, least = code.builder, _of_rank(code, rank)
+
+    def body(i: Any, carried: list[Any]) -> list[Any]:
+        there = builder.fcmp_ordered(">=", code.load(_at(code, x, i)), least)
+        return [builder.add(carried[0], builder.zext(there, INTS))]
+
+    counts = code.loop(vectors, [code.ints(0)], body)[0]
+    return builder.zext(code.total(counts), I64)
+
+
+@vector_code("iiiii")
+def keep_from(code: Lanes, y: Any, sums: Any, x: Any, vectors: Any, rank: Any) -> None:
+    """y = 0 where x is less than the float32 of a rank; `sums` [16] the sum of each lane of y."""
+    builder, least = code.builder, _of_rank(code, rank)
+
+    def body(i: Any, carried: list[Any]) -> list[Any]:
+        below = builder.fcmp_ordered("<", code.load(_at(code, x, i)), least)
+        left = builder.select(below, code.floats(0.0), code.load(_at(code, y, i)))
+        code.store(_at(code, y, i), left)
+        return [builder.fadd(carried[0], left)]
 
     code.store(sums, code.loop(vectors, [code.floats(0.0)], body)[0])
 

@@ -10,8 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from . import packing as p
-from .activations import exponential, largest, logarithm, weigh
-from .lanes import LANES, load_float, store_float
+from .activations import (
+    RANK_OF_INFINITY,
+    count_from,
+    exponential,
+    keep_from,
+    largest,
+    logarithm,
+    weigh,
+)
+from .lanes import LANES, load_float
 from .memory import inner
 from .spec import LEAST_LOG_SCALE as LEAST
 from .spec import LEVELS_16
@@ -39,12 +47,7 @@ def draw_softmax(h: INTS, outputs: int, weights: int, sums: int, temperature: fl
     top = largest(outputs, vectors)
     weigh(weights, sums, outputs, vectors, top, ONE / temperature)
     if 0 < top_k < h[p.OUTPUTS]:
-        keep_greatest(h[p.OUT], top_k, outputs, weights)
-        for lane in range(LANES):
-            total = ZERO
-            for vector in range(vectors):
-                total += load_float(weights + 4 * (vector * LANES + lane))
-            store_float(sums + 4 * lane, total)
+        keep_greatest(outputs, vectors, top_k, weights, sums)
     total = ZERO
     for lane in range(LANES):
         total += load_float(sums + 4 * lane)
@@ -79,7 +82,7 @@ def draw_mixture(h: INTS, outputs: int, weights: int, sums: int, temperature: fl
     wide = h[p.OUT] // 3
     weigh(weights, sums, outputs, wide // LANES, largest(outputs, wide // LANES), ONE / temperature)
     if 0 < top_k < count:
-        keep_greatest(wide, top_k, outputs, weights)
+        keep_greatest(outputs, wide // LANES, top_k, weights, sums)
     total = ZERO
     for i in range(count):
         total += load_float(weights + 4 * i)
@@ -104,23 +107,20 @@ def draw_mixture(h: INTS, outputs: int, weights: int, sums: int, temperature: fl
 
 
 @inner
-def keep_greatest(count: int, k: int, outputs: int, weights: int) -> None:
-    """Set to 0 the weights of all but the k greatest of `count` outputs, and those equal to it."""
-    bound = np.float32(np.inf)
-    taken = 0
-    while taken < k:  # walk down the distinct values; k is small where it is used
-        best, ties = np.float32(-np.inf), 0
-        for i in range(count):
-            value = load_float(outputs + 4 * i)
-            if value < bound:
-                if value > best:
-                    best, ties = value, 1
-                elif value == best:
-                    ties += 1
-        if ties == 0:  # none left below the bound: the others are not numbers
-            return
-        taken += ties
-        bound = best
-    for i in range(count):
-        if load_float(outputs + 4 * i) < bound:
-            store_float(weights + 4 * i, ZERO)
+def keep_greatest(outputs: int, vectors: int, k: int, weights: int, sums: int) -> None:
+    """Set to 0 the weights of all but the k greatest outputs and those equal to the least of these.
+
+    `sums` [16] become the sums of what each lane has left. What is not a number keeps its weight.
+    """
+    # At least k outputs reach `low`, or there are none below it; fewer than k reach `high`.
+    low, high = -RANK_OF_INFINITY - 1, RANK_OF_INFINITY + 1
+    while high - low > 1:  # 32 times at most, and about 15 for logits that differ
+        middle = (low + high) >> 1
+        found = count_from(outputs, vectors, middle)
+        if found < k:
+            high = middle
+        else:
+            low = middle
+            if found == k:
+                break
+    keep_from(weights, sums, outputs, vectors, low)

@@ -31,8 +31,14 @@ LEAST_LOG_SCALE = -14.0
 MAX_DILATION = 65536
 MAX_NAMES = 64
 MAX_LIST = 4096  # entries of a list in a file, before anything else is looked at
+MAX_FIELD = 256 * 1024
+"""Receptive field in samples: 5 s at 48 kHz. A runtime must play all of it before a stream starts."""
+
 MAX_PAST = 32 * 1024 * 1024
 """Past inputs of all layers that a stream may hold, in numbers: 128 MB of float32."""
+
+VECTOR = 16
+"""Channels lie in whole vectors of so many: `lanes.LANES`, which takes long to import."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,13 @@ class ModelSpec:
         _check_range("filter_width", self.filter_width, 2, 3)
         for name in ("residual", "gate", "skip", "head"):
             _check_range(name, getattr(self, name), 1, MAX_CHANNELS)
-        past = (self.filter_width - 1) * sum(self.dilations) * self.residual
+        reach = (self.filter_width - 1) * sum(self.dilations)
+        if reach > MAX_FIELD:
+            raise GhostnoteError(
+                f"model spec: dilations reach too far back: {reach} samples, "
+                f"at most {MAX_FIELD} are supported"
+            )
+        past = reach * -(-self.residual // VECTOR) * VECTOR
         if past > MAX_PAST:
             raise GhostnoteError(
                 f"model spec: dilations reach too far back for {self.residual} residual channels: "

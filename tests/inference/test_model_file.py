@@ -14,7 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ghostnote.inference import model_file
 from ghostnote.inference.graph import build_model
-from ghostnote.inference.model_file import bundled_models, find_model, load_model, save_model
+from ghostnote.inference.model_file import (
+    MAX_STRUCTURE,
+    bundled_models,
+    find_model,
+    load_model,
+    save_model,
+)
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.weights import random_weights
 from tests.inference.small_models import MIXTURES, SMALL, SPECS, write_model
@@ -252,6 +258,19 @@ def test_a_damaged_model_is_refused_by_what_is_wrong_in_it(name: str, tmp_path: 
     path = tmp_path / "a.onnx"
     path.write_bytes(model.SerializeToString())
     assert expected in refusal(path)
+
+
+def test_a_file_of_many_empty_messages_is_refused_unparsed(tmp_path: Path) -> None:
+    """Parsed, two bytes of an empty node or weight take some 150."""
+    path = tmp_path / "a.onnx"
+    for field in ("node", "initializer"):
+        graph = onnx.GraphProto()
+        for _ in range(MAX_STRUCTURE // 2 + 1):
+            getattr(graph, field).add()
+        path.write_bytes(onnx.ModelProto(graph=graph).SerializeToString())
+        assert f"over {MAX_STRUCTURE} bytes besides weights and metadata" in refusal(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "not an ONNX file, or cut short" in refusal(path)
 
 
 @cache

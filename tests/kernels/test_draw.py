@@ -3,11 +3,12 @@
 import threading
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from numba import njit, types
 
 from ghostnote.kernels import packing as p
-from ghostnote.kernels.draw import draw_level
+from ghostnote.kernels.draw import draw_level, keep_greatest
 from ghostnote.kernels.lanes import LANES
 from ghostnote.kernels.packing import Packed, aligned_zeros
 from ghostnote.kernels.reference import choose, cumulative, levels_off, margin
@@ -25,6 +26,11 @@ NEAR_LEVEL = 0.05  # levels of 16 bit
 )  # fmt: skip
 def _draw(h, outputs, weights, sums, temperature, top_k, first, second):  # type: ignore[no-untyped-def]
     return draw_level(h, outputs, weights, sums, temperature, top_k, first, second)
+
+
+@njit(types.void(*[types.int64] * 5), error_model="numpy")
+def _keep(outputs, vectors, k, weights, sums):  # type: ignore[no-untyped-def]
+    keep_greatest(outputs, vectors, k, weights, sums)
 
 
 class Drawer:
@@ -145,6 +151,67 @@ def test_every_level_has_the_share_that_its_weight_gives_it(level: int) -> None:
         assert draw(logits, (level - 0.01) / 102) == level - 1
     if level < 99:
         assert draw(logits, (level + 3.01) / 102) == level + 1
+
+
+def plainly_kept(outputs: FLOATS, k: int) -> npt.NDArray[np.bool_]:
+    """Tells which outputs are among the k greatest or equal to the least of these; or no number."""
+    numbers = np.sort(outputs[~np.isnan(outputs)])
+    least = numbers[-k] if k <= len(numbers) else -np.inf
+    return ~(outputs < least)
+
+
+def awkward(random: np.random.Generator, count: int) -> dict[str, FLOATS]:
+    """Returns outputs that are hard to choose from, each [count]."""
+    logits = (3.0 * random.standard_normal(count)).astype(np.float32)
+    tied, holes, mixed, padded = (logits.copy() for _ in range(4))
+    tied[random.integers(0, count, count // 2)] = random.choice(logits, count // 2)
+    holes[random.integers(0, count, count // 4)] = np.nan
+    holes[random.integers(0, count, count // 4)] = -np.inf
+    mixed[:] = random.choice([0.0, -0.0, 1e-42, -1e-42, 3e38, -3e38, -np.inf, np.inf, 1.0], count)
+    padded[-count // 3 :] = -1e30
+    bits = random.integers(0, 2**32, count, np.uint32).view(np.float32)
+    near = (1.0 + 2.0**-23 * random.integers(-9, 9, count)).astype(np.float32)
+    return {
+        "logits": logits,
+        "ties": tied,
+        "NaN and -infinity": holes,
+        "extremes": mixed,
+        "padded": padded,
+        "any bits": bits,
+        "neighbours": near,
+        "equal": np.full(count, -2.5, np.float32),
+        "all -infinity": np.full(count, -np.inf, np.float32),
+        "all NaN": np.full(count, np.nan, np.float32),
+    }
+
+
+@pytest.mark.parametrize("count", [16, 32, 112, 256, 1024])
+def test_the_k_greatest_are_kept_and_what_equals_the_least_of_them(count: int) -> None:
+    random = np.random.default_rng(count)
+    for outputs in awkward(random, count).values():
+        x, weights, sums = aligned_zeros(count), aligned_zeros(count), aligned_zeros(LANES)
+        x[:] = outputs
+        before = random.random(count).astype(np.float32)
+        places = (weights.ctypes.data, sums.ctypes.data)
+        for k in {
+            1,
+            2,
+            3,
+            7,
+            count // 2,
+            count - 2,
+            count - 1,
+            count,
+            *random.integers(1, count, 9),
+        }:
+            weights[:], sums[:] = before, np.nan
+            _keep(x.ctypes.data, count // LANES, k, *places)
+            expected = np.where(plainly_kept(outputs, int(k)), before, np.float32(0.0))
+            np.testing.assert_array_equal(weights, expected)
+            total = np.zeros(LANES, np.float32)
+            for row in expected.reshape(-1, LANES):
+                total += row
+            np.testing.assert_array_equal(sums, total)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -5,7 +5,9 @@ the interpreter's lock.
 """
 
 import gc
+import statistics
 import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -102,6 +104,29 @@ def test_generating_allocates_nothing(name: str, precision: str, lanes: int) -> 
     finally:
         if not was_on:
             _nrt_python.memsys_disable_stats()
+
+
+@pytest.mark.parametrize(
+    ("levels", "kept"), [(256, (1, 40, 128, 200, 255)), (1024, (1, 500, 1023))]
+)
+def test_a_voice_costs_next_to_the_same_whatever_its_top_k(
+    levels: int, kept: tuple[int, ...]
+) -> None:
+    """Anybody may turn it while others listen. Relative, in turns, medians: a busy machine is fair."""
+    spec = ModelSpec(24000, 24, tuple(2**i for i in range(10)) * 2, levels=levels)
+    packed = pack(spec, random_weights(spec, 1, 1.5), "int8")
+    states = {top_k: State(packed) for top_k in (0, *kept)}
+    times: dict[int, list[float]] = {top_k: [] for top_k in states}
+    out = np.zeros(20 * spec.hop, np.float32)
+    for top_k, state in states.items():
+        state.set_sampling(1.0, top_k)
+    for _ in range(15):
+        for top_k, state in states.items():
+            began = time.thread_time()
+            state.generate(out)
+            times[top_k].append(time.thread_time() - began)
+    costs = {top_k: statistics.median(found) for top_k, found in times.items()}
+    assert all(costs[top_k] < 1.5 * costs[0] for top_k in kept), costs
 
 
 @pytest.mark.parametrize(("precision", "lanes"), [("fp32", 1), ("bf16", 2), ("int8", 5)])

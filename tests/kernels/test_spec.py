@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.spec import ROLES, ModelSpec
+from ghostnote.kernels.lanes import LANES
+from ghostnote.kernels.spec import ROLES, VECTOR, ModelSpec
 from ghostnote.kernels.weights import weight_shapes
 from tests.kernels.models import SPECS
 
@@ -89,7 +90,10 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("dilations", {"dilations": (65537,)}),
     ("dilations", {"dilations": [1, 2]}),
     ("dilations", {"dilations": (1.0,)}),
-    ("dilations reach too far", {"dilations": (65536,) * 120, "residual": 8}),
+    ("dilations reach too far back: 262146 samples", {"dilations": (65536, 65536, 1)}),
+    ("dilations reach too far back: 8388608", {"dilations": (32768,) * 128, "residual": 1}),
+    # 161 channels lie in 176: 34.6 million numbers.
+    ("dilations reach too far back for 161", {"dilations": (49152, 49152), "residual": 161}),
     ("filter_width", {"filter_width": 1}),
     ("filter_width", {"filter_width": 4}),
     ("residual", {"residual": 0}),
@@ -134,6 +138,16 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 def test_impossible_values_are_refused(message: str, changes: dict[str, Any]) -> None:
     with pytest.raises(GhostnoteError, match=f"^model spec: {message}"):
         replace(GOOD, **changes)
+
+
+def test_the_longest_reach_is_allowed() -> None:
+    spec = replace(GOOD, dilations=(65536, 65536), residual=128)
+    assert spec.receptive_field == 2**18 + GOOD.input_taps
+    assert replace(GOOD, dilations=(49152, 49152), residual=160).residual == 160
+
+
+def test_channels_are_counted_in_the_vectors_that_hold_them() -> None:
+    assert VECTOR == LANES
 
 
 def test_every_field_has_a_refusal() -> None:
