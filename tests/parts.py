@@ -1,5 +1,6 @@
 """Real programs that tests play with: found and started, or the test says why it cannot run."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,19 +18,36 @@ import pytest
 def missing(reason: str) -> NoReturn:
     """Skips the running test with `reason`; on CI (`CI=true`) fails it, as nothing may be missing.
 
-    Must be called from a test or a fixture.
+    Must be called from a test, a fixture, or the top of a test file, all of whose tests it is then.
     """
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
+
+
+def unfit(reason: str) -> NoReturn:
+    """Skips the running test, on CI too: nothing to install would make this machine fit for it."""
     pytest.skip(reason)
 
 
-def need(program: str) -> str:
-    """Returns the path of `program`; without it the test is skipped, or fails under `CI=true`."""
-    path = shutil.which(program)
-    if path is None:
-        missing(f"needs the program {program}, which is not on the PATH (see CONTRIBUTING.md)")
-    return path
+def need(*programs: str) -> str:
+    """Returns the path of the first of `programs` that is there.
+
+    They are names of one thing. Without it the test is skipped, or fails under `CI=true`.
+    """
+    for program in programs:
+        if path := shutil.which(program):
+            return path
+    names = " or ".join(programs)
+    missing(f"needs the program {names}, which is not on the PATH (see CONTRIBUTING.md)")
+
+
+def need_module(name: str) -> Any:
+    """Returns the module `name`; without it, or without a library that it loads, as `need` does."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:  # JACK-Client without libjack: OSError
+        missing(f"needs the module {name}: {error} (see CONTRIBUTING.md)")
 
 
 def corpus() -> Path:

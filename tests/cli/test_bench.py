@@ -18,6 +18,7 @@ from ghostnote.kernels.packing import pack
 from ghostnote.kernels.spec import ModelSpec
 from tests.cli.test_rivals import without_torch
 from tests.inference.small_models import SPECS, write_model
+from tests.parts import need_module
 
 # DESIGN section 8: other programs read these.
 MACHINE = {"cpu", "fma_gmac_per_s", "bandwidth_gb_per_s"}
@@ -99,7 +100,7 @@ def test_the_json_that_other_programs_read(
 
 
 def test_a_configuration_beside_torch(small: None, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("torch")
+    need_module("torch")
     rows = report(capsys, "--config", "small", "--precision", "bf16", "--backend", "cpu,torch")
     ours, theirs = rows["results"]
     assert (ours["backend"], theirs["backend"]) == ("cpu", "torch")

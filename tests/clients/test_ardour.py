@@ -13,9 +13,9 @@ from tests.clients.ardour import TRACK_INPUTS, Ardour, ardour
 from tests.osc_server.latency import find_onsets
 from tests.osc_server.live import client_of, serving
 from tests.osc_server.waiting import until
-from tests.parts import JackServer, jack_server, missing
+from tests.parts import JackServer, jack_server, need_module, unfit
 
-pytest.importorskip("jack")
+need_module("jack")
 
 TRIES = 3
 TEMPO = 97.5
@@ -92,7 +92,7 @@ def test_ardour_records_our_output_to_the_bit(daw: Ardour, tmp_path: Path) -> No
                     break
             assert xruns() != before, "other samples, though no block was missed"
         else:
-            missing("needs a machine on which jackd's dummy driver keeps its time")
+            unfit("needs a machine on which jackd's dummy driver keeps its time")
         assert len(take) > 48000
         assert np.abs(take).max() > 0.1
         assert process.end() == 0

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
 
 from ghostnote.inference.model_file import find_model, save_model
@@ -19,9 +18,9 @@ from tests.osc_server.live import client_of, running, serving
 from tests.osc_server.producer import hold_the_gil
 from tests.osc_server.steady_model import SHORT, SPEC, steady_weights
 from tests.osc_server.waiting import until
-from tests.parts import JackServer, missing
+from tests.parts import JackServer, need_module, unfit
 
-pytest.importorskip("jack")
+need_module("jack")
 
 HITS = 50
 HOP = 0.001
@@ -56,7 +55,7 @@ def test_every_hit_is_heard_and_a_bundle_is_heard_at_its_timetag(
     steady = timing[measured.steady]
     show(latency, steady)
     if len(steady) < HITS // 4:
-        missing("needs a machine on which jackd's dummy driver keeps its time")
+        unfit("needs a machine on which jackd's dummy driver keeps its time")
     # A bundle acts at the hop nearest to its timetag: half a hop to either side, and what the two
     # maps of time (the server's and this test's) are off by.
     assert steady.max() - steady.min() < 1.5 * HOP

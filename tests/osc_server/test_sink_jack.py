@@ -18,9 +18,9 @@ from ghostnote.osc_server.sink import AudioSink, SinkError, SinkOptions
 from ghostnote.osc_server.sink_jack import JackSink
 from tests.osc_server.producer import PERIOD, hold_the_gil, ramp_producer
 from tests.osc_server.test_sinks import run_python
-from tests.parts import JackServer, need
+from tests.parts import JackServer, need, need_module
 
-jack = pytest.importorskip("jack")
+jack = need_module("jack")
 
 
 def recorded(server: JackServer, path: Path, ports: list[str], seconds: int) -> NDArray[np.float32]:

@@ -21,9 +21,9 @@ from ghostnote.osc_server.sink_null import NullSink
 from tests.osc_server.live import client_of, running, serving
 from tests.osc_server.steady_model import SHORT, SPEC, steady_weights
 from tests.osc_server.waiting import until
-from tests.parts import JackServer, jack_server
+from tests.parts import JackServer, jack_server, need_module
 
-jack = pytest.importorskip("jack")
+jack = need_module("jack")
 
 
 class Card(NullSink):

@@ -23,7 +23,7 @@ from ghostnote.osc_server.sink import SinkError, SinkOptions
 from ghostnote.osc_server.sink_file import FileSink
 from ghostnote.osc_server.sink_null import NullSink
 from tests.osc_server.producer import hold_the_gil, ramp, ramp_producer
-from tests.parts import missing
+from tests.parts import unfit
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -194,7 +194,7 @@ def test_with_no_device_auto_is_null_and_says_how_to_get_sound() -> None:
     done = run_python(NO_DEVICE, JACK_DEFAULT_SERVER="nobody-here")
     name, reason, refusals, (devices, problems) = json.loads(done.stdout)
     if name == "portaudio":
-        missing("needs a machine without a sound card")
+        unfit("needs a machine without a sound card")
     assert name == "null"
     assert "no audio device" in reason
     assert "to hear it" in reason

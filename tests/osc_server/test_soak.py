@@ -20,7 +20,7 @@ from ghostnote.osc_server.sink import SinkOptions
 from tests.osc_server.live import client_of, running
 from tests.osc_server.soak import SoakOptions, soak
 from tests.osc_server.steady_model import SPEC, steady_weights
-from tests.parts import JackServer
+from tests.parts import JackServer, need_module
 
 BURST = 2000
 RING = 8192  # 170 ms: what is tested is that nothing is lost, not how soon it is heard
@@ -29,7 +29,7 @@ RING = 8192  # 170 ms: what is tested is that nothing is lost, not how soon it i
 def test_nothing_is_lost_when_everything_happens_at_once(
     jackd_realtime: JackServer, tmp_path: Path
 ) -> None:
-    pytest.importorskip("jack")
+    need_module("jack")
     soaked = soak(SoakOptions(tmp_path, seconds=20, rate=1500, voices=2, ring=RING))
     sent = soaked.clients["sent"]
     assert sum(sent.values()) > 10000

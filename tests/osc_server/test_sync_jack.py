@@ -20,9 +20,9 @@ from tests.osc_server.latency import find_onsets
 from tests.osc_server.live import client_of, serving
 from tests.osc_server.steady_model import SHORT, SPEC, steady_weights
 from tests.osc_server.waiting import until
-from tests.parts import JackServer, jack_server, missing
+from tests.parts import JackServer, jack_server, need_module, unfit
 
-pytest.importorskip("jack")
+need_module("jack")
 
 TICK = 60 / 97.5 / 1920
 HOP = 0.001
@@ -185,6 +185,6 @@ def test_drums_are_heard_on_the_beats_of_the_host(
     # A dummy driver that is not served in time leaves time out, and the song with it.
     steady = late[3:][kept.wander(due[3:] - 1.0, due[3:] + 0.1) < 5e-4]
     if len(steady) < 4:
-        missing("needs a machine on which jackd's dummy driver keeps its time")
+        unfit("needs a machine on which jackd's dummy driver keeps its time")
     assert np.median(np.abs(steady)) < 1.5
     assert np.max(np.abs(steady)) < 4
