@@ -1,10 +1,11 @@
 """The first start: the kernel is compiled elsewhere meanwhile, and nothing of it in the engine."""
 
 import os
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,24 +64,48 @@ def test_the_kernel_is_compiled_by_another_process(
         assert not meanwhile
 
 
-@pytest.mark.parametrize("code", ["raise SystemExit(1)", "import time; time.sleep(60)"])
+FOR_EVER = "import signal; signal.pause()"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that are started from now on."""
+    processes: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        processes.append(popen(*arguments, **options))
+        return processes[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    return processes
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("raise SystemExit(1)", 1), (FOR_EVER, -signal.SIGKILL)]
+)
 def test_a_process_that_fails_or_hangs_stops_nothing(
-    cold: Path, monkeypatch: pytest.MonkeyPatch, code: str
+    cold: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: list[subprocess.Popen[bytes]],
+    code: str,
+    status: int,
 ) -> None:
     monkeypatch.setattr(compile_ahead, "_COMPILE", code)
-    monkeypatch.setattr(compile_ahead, "MOST_SECONDS", 0.5)
-    began = time.monotonic()
+    if status < 0:
+        monkeypatch.setattr(compile_ahead, "MOST_SECONDS", 0.5)
     with kernel_compiled_meanwhile() as meanwhile:
         assert meanwhile
-    assert time.monotonic() - began < 20
+    assert [process.returncode for process in started] == [status]
 
 
-def test_it_ends_with_us(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compile_ahead, "_COMPILE", "import time; time.sleep(60)")
-    began = time.monotonic()
+def test_it_ends_with_us(
+    cold: Path, monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]]
+) -> None:
+    monkeypatch.setattr(compile_ahead, "_COMPILE", FOR_EVER)
     with pytest.raises(KeyboardInterrupt), kernel_compiled_meanwhile():
         raise KeyboardInterrupt
-    assert time.monotonic() - began < 20
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 @pytest.mark.parametrize("cores", [1, None])
