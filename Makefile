@@ -82,13 +82,25 @@ endef
 parts-play:
 	@missing=''; $(find_portaudio); $(call need_packages,$$missing)
 
+# Programs (any of the names will do) and the packages that bring them.
+DEBIAN_PARTS := jackd:jackd2 jack_capture:jack-capture oscsend:liblo-tools pd:puredata-core \
+  sclang:supercollider-language chromium,google-chrome,chromium-browser:chromium node:nodejs
+BREW_PARTS := jackd:jack oscsend:liblo node:node
+
 parts-test:
 	@missing=''; $(find_portaudio); \
-	for part in jackd:jackd2 jack_capture:jack-capture oscsend:liblo-tools pd:puredata-core \
-	    sclang:supercollider-language ardour7-lua:ardour chromium:chromium node:nodejs; do \
-	  command -v "$${part%%:*}" >/dev/null || missing="$$missing $${part#*:}"; \
+	case "$$(uname -s)" in \
+	  Darwin) parts='$(BREW_PARTS)' ;; \
+	  *) parts='$(DEBIAN_PARTS)'; $(find_ardour); \
+	    [ -d /usr/lib/pd/extra/osc ] || missing="$$missing pd-osc" ;; \
+	esac; \
+	for part in $$parts; do \
+	  found=''; \
+	  for name in $$(echo "$${part%%:*}" | tr , ' '); do \
+	    command -v "$$name" >/dev/null && found="$$name"; \
+	  done; \
+	  [ -n "$$found" ] || missing="$$missing $${part#*:}"; \
 	done; \
-	[ -d /usr/lib/pd/extra/osc ] || missing="$$missing pd-osc"; \
 	$(call need_packages,$$missing)
 
 # The wheels of sounddevice hold PortAudio for macOS and Windows.
@@ -98,13 +110,20 @@ define find_portaudio
   || missing="$$missing libportaudio2"
 endef
 
+# Its program bears its version: ardour7-lua, ardour8-lua.
+define find_ardour
+(IFS=:; for folder in $$PATH; do \
+  for program in "$$folder"/ardour[0-9]*-lua; do [ ! -x "$$program" ] || exit 0; done; \
+done; exit 1) || missing="$$missing ardour"
+endef
+
 # Installs Debian packages where that is ours to do (root: a container or a CI machine), and tells
 # the line that would do it on a person's own machine. Failing is no error: what is played, or a
 # test that is skipped, says what is missing.
 define need_packages
 set -- $(1); if [ $$# -eq 0 ]; then :; \
 elif [ "$$(uname -s)" = Darwin ]; then \
-  echo 'To run the tests with JACK and OSC tools: brew install jack liblo node' >&2; \
+  echo "Missing: brew install $$*" >&2; \
 elif ! command -v apt-get >/dev/null; then \
   echo "Missing, by their Debian names: $$* (install them with your package manager)" >&2; \
 elif [ "$$(id -u)" -ne 0 ]; then \

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from ghostnote.inference.loops import BUILT_IN
-from tests.osc_server.browser import Page, page_of
+from tests.osc_server.browser import CHROMIUM, Page, page_of
 from tests.osc_server.live import Client, client_of, serving
 
 DESKTOP = (1440, 980)
@@ -83,10 +83,10 @@ async def keep(page: Page, path: Path) -> None:
 
 def chromium() -> str:
     """Returns the browser's path."""
-    path = shutil.which("chromium")
-    if path is None:
-        sys.exit("needs the program chromium (apt-get install chromium)")
-    return path
+    for name in CHROMIUM:
+        if path := shutil.which(name):
+            return path
+    sys.exit(f"needs the program {' or '.join(CHROMIUM)}")
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""Ardour 7 without its window, on JACK: a session with one stereo track, steered over OSC and Lua.
+"""Ardour without its window, on JACK: a session with one stereo track, steered over OSC and Lua.
 
-`ardour7-lua` is Ardour's engine with a Lua prompt. Its standard input is a file, so commands given
-later go through a file that the script looks for. Threads: one.
+`ardour7-lua` is Ardour's engine with a Lua prompt (tried with 7; later versions have their number
+in it). Its standard input is a file, so commands given later go through a file that the script looks
+for. Threads: one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ OSC_PORT = 3819
 TRIES = 5
 CLIENT = "ardour"
 TRACK_INPUTS = f"{CLIENT}:drums/audio_in.*"
+_NAME = re.compile(r"ardour([0-9]+)-lua")
 TICKS_PER_FRAME = 282_240_000 // 48_000  # Ardour's "superclock"
 
 # The default master is MIDI clock; then Ardour takes JACK's tempo over, but neither starts nor
@@ -104,6 +106,16 @@ class Ardour:
         return int(told[1]) // TICKS_PER_FRAME
 
 
+def find_ardour() -> str:
+    """Returns the path of the newest Ardour's engine with a Lua prompt, or it is missing."""
+    found: dict[int, str] = {}
+    for folder in os.get_exec_path():
+        for path in Path(folder).glob("ardour[0-9]*-lua"):
+            if number := _NAME.fullmatch(path.name):
+                found.setdefault(int(number[1]), path.name)
+    return need(found[max(found)] if found else "ardour7-lua")
+
+
 def _make_session(folder: Path, program: str, environment: dict[str, str]) -> None:
     script = _MAKE.replace("FOLDER", str(folder))
     subprocess.run(
@@ -120,7 +132,7 @@ def _make_session(folder: Path, program: str, environment: dict[str, str]) -> No
     assert off in text
     on = '<Protocol name="Open Sound Control (OSC)" active="1" feedback="0" debugmode="0"/>'
     path.write_text(text.replace(off, on))
-    settings = folder / ".config" / "ardour7" / "config"
+    settings = folder / ".config" / Path(program).name.removesuffix("-lua") / "config"
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text(_CONFIG)
 
@@ -169,7 +181,7 @@ def _start(
 @contextmanager
 def ardour(jackd: JackServer, folder: Path) -> Iterator[Ardour]:
     """Runs Ardour on `jackd` with a new session in `folder`, and ends it on leaving."""
-    program = need("ardour7-lua")
+    program = find_ardour()
     environment = {**os.environ, "HOME": str(folder), "JACK_DEFAULT_SERVER": jackd.name}
     _make_session(folder, program, environment)
     script = _RUN.replace("FOLDER", str(folder)).replace("CLIENT", CLIENT)

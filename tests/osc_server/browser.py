@@ -18,6 +18,9 @@ from typing import Any
 
 import aiohttp
 
+CHROMIUM = ("chromium", "google-chrome", "chromium-browser")
+"""What the program is called here or there."""
+
 _START_SECONDS = 40.0
 _ANSWER_SECONDS = 30.0
 _POLL_SECONDS = 0.03

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ghostnote.osc_server.encode import Value
-from tests.osc_server.browser import Page, page_of
+from tests.osc_server.browser import CHROMIUM, Page, page_of
 from tests.osc_server.live import Client, client_of, serving
 from tests.parts import need
 
@@ -73,7 +73,7 @@ class Stage:
 @contextmanager
 def staged(folder: Path, *arguments: str) -> Iterator[Stage]:
     """A stage whose server writes below `folder`; skipped without Chromium."""
-    chromium = need("chromium")
+    chromium = need(*CHROMIUM)
     folders = [f"--{name}={folder / name}" for name in ("recordings", "presets", "primes")]
     with (
         asyncio.Runner() as runner,

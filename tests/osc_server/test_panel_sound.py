@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ghostnote.osc_server.discovery import own_addresses
-from tests.osc_server.browser import Page, page_of
+from tests.osc_server.browser import CHROMIUM, Page, page_of
 from tests.osc_server.live import serving
 from tests.osc_server.stage import HEARD, Stage, on_stage
-from tests.parts import missing, need
+from tests.parts import need, unfit
 
 
 @on_stage
@@ -299,10 +299,10 @@ async def test_who_listens_hears_on_while_the_page_is_hidden(stage: Stage) -> No
 
 def test_listen_here_from_another_machine(tmp_path: Path) -> None:
     """There the browser holds the page not secure, and has no worklets: the sound comes anyway."""
-    chromium = need("chromium")
+    chromium = need(*CHROMIUM)
     addresses = own_addresses("0.0.0.0")
     if not addresses:
-        missing("needs a network address besides the loopback's")
+        unfit("needs a network address besides the loopback's")
 
     async def listens(port: int) -> list[str]:
         async with page_of(chromium) as page:
