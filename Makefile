@@ -74,7 +74,7 @@ clean: ## remove .venv and everything that can be made again
 # Its wheels are for some Pythons only, and building it takes a compiler and headers: not for all.
 define add_midi
 $(PIP) --only-binary python-rtmidi python-rtmidi 2>/dev/null \
-  || echo 'No ready-made python-rtmidi for this Python: MIDI goes without (pip install python-rtmidi builds it)' >&2
+  || echo 'No ready-made python-rtmidi for this Python: MIDI goes without ($(BIN)/pip install python-rtmidi builds it)' >&2
 endef
 
 # Parts of the system. Python's own search finds a library where ldconfig is not on the PATH.

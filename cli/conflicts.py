@@ -1,5 +1,6 @@
 """Packages that break each other when both are installed."""
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 
@@ -14,7 +15,8 @@ def onnxruntime_conflict() -> str | None:
         return None
     return (
         "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
-        "`pip uninstall onnxruntime onnxruntime-gpu`, then install only the one you want"
+        f"`{sys.executable} -m pip uninstall onnxruntime onnxruntime-gpu`, then install only the one "
+        "you want"
     )
 
 

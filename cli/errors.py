@@ -1,5 +1,6 @@
 """What a person sees when something fails: one line on stderr and an exit status."""
 
+import sys
 from typing import Any
 
 import typer
@@ -34,11 +35,15 @@ def explain(error: BaseException) -> tuple[str, int]:
         return f"ghostnote: {where}{error.strerror}", FAILED
     if isinstance(error, ModuleNotFoundError) and error.name in _OF_TRAINING:
         return (
-            f"ghostnote: this needs {error.name}, which playing does not: "
-            "pip install 'ghostnote[train]'"
+            f"ghostnote: this needs {error.name}, which playing does not: {how_to_install('train')}"
         ), FAILED
     what = one_line(f"{type(error).__name__}: {error}")
     return f"ghostnote: a defect of ours, {what} (--debug shows where; please report it)", FAILED
+
+
+def how_to_install(extra: str) -> str:
+    """Returns what to do to have what an extra brings; ghostnote is on no package index."""
+    return f"in ghostnote's folder, {sys.executable} -m pip install -e '.[{extra}]'"
 
 
 def one_line(text: str) -> str:

@@ -7,6 +7,8 @@ import typer
 
 from ghostnote.kernels.errors import GhostnoteError
 
+from .errors import how_to_install
+
 MAX_NOTES = 100_000
 
 
@@ -33,7 +35,7 @@ def export(
     try:
         from ghostnote.training.export import export as export_run  # loads torch: seconds
     except ModuleNotFoundError as error:
-        raise GhostnoteError(f"export needs {error.name}: pip install 'ghostnote[train]'") from None
+        raise GhostnoteError(f"export needs {error.name}: {how_to_install('train')}") from None
     model = export_run(run, out, name=name, notes=text)
     print(f"{out}: {model.size} bytes, SHA-256 {model.sha256}")
     print("torch, the reference, the Numba kernel and onnxruntime agree on it")

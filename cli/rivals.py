@@ -32,6 +32,7 @@ from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import Weights
 
 from .compile_cache import user_cache
+from .errors import how_to_install
 
 FLOATS = npt.NDArray[np.float32]
 DOUBLES = npt.NDArray[np.float64]
@@ -266,7 +267,7 @@ def makers(
 def missing(backend: str) -> str:
     """Return what a rival lacks here, or nothing."""
     if backend in ("torch", "inductor") and importlib.util.find_spec("torch") is None:
-        return "torch is not there: pip install 'ghostnote[train]'"
+        return f"torch is not there: {how_to_install('train')}"
     if backend == "inductor" and not any(
         shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")
     ):

@@ -220,7 +220,7 @@ def _load_rtmidi() -> Any:
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError):
             raise GhostnoteError(
-                "python-rtmidi is not installed: pip install 'ghostnote[midi]'"
+                f"python-rtmidi is not installed: {sys.executable} -m pip install python-rtmidi"
             ) from None
         raise GhostnoteError(f"python-rtmidi cannot be loaded: {error}") from None
     return rtmidi

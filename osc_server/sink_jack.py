@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,7 +90,9 @@ def load_jack() -> Any:
     try:
         import jack
     except ImportError as error:
-        raise SinkError("JACK-Client is not installed: pip install ghostnote[jack]") from error
+        raise SinkError(
+            f"JACK-Client is not installed: {sys.executable} -m pip install JACK-Client"
+        ) from error
     except OSError as error:
         raise SinkError(
             "libjack is not installed: install jackd2 or pipewire-jack, or use --sink portaudio"

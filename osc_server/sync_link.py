@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +55,7 @@ class LinkSource:
             from aalink import Link
         except ModuleNotFoundError:
             raise GhostnoteError(
-                "sync source link: aalink is not installed: pip install 'ghostnote[link]' "
+                f"sync source link: aalink is not installed: {sys.executable} -m pip install aalink "
                 "(GPLv3: the combination is then GPLv3)"
             ) from None
         except ImportError as error:

@@ -13,7 +13,7 @@ from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import LEVELS_16, ModelSpec
 from ghostnote.kernels.weights import random_weights
 from tests.inference.small_models import SPECS
-from tests.parts import need
+from tests.parts import need, need_module
 
 MIXTURE = ModelSpec(
     16000, 16, (1, 5, 2), filter_width=3, residual=6, gate=5, skip=7, head=9, levels=LEVELS_16,
@@ -48,7 +48,7 @@ def checked(start: rivals.Start, expected: rivals.Start, backends: list[str]) ->
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnxruntime_and_eager_torch_pass(name: str) -> None:
-    pytest.importorskip("torch")
+    need_module("torch")
     start = start_of(name)
     checked(start, start, ["onnx", "torch"])
 
@@ -56,7 +56,7 @@ def test_onnxruntime_and_eager_torch_pass(name: str) -> None:
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
 @pytest.mark.parametrize("fault", ["filter_weight", "residual_bias", "head1_bias"])
 def test_another_network_is_found(fault: str, backend: str) -> None:
-    pytest.importorskip("torch")
+    need_module("torch")
     start = start_of("long")
     weights = dict(start.weights)
     weights[fault] = np.roll(weights[fault], 1, axis=0)
@@ -81,7 +81,7 @@ def test_a_wrong_draw_is_found() -> None:
 
 
 def test_eager_torch_moves_its_past_to_the_front(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
+    need_module("torch")
     from ghostnote.training import rivals as in_torch
 
     monkeypatch.setattr(in_torch, "SPARE", 8)
@@ -90,7 +90,7 @@ def test_eager_torch_moves_its_past_to_the_front(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_compiled_steps_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
+    need_module("torch")
     need("g++")
     from ghostnote.training import rivals as in_torch
 
@@ -111,10 +111,10 @@ def test_the_compiled_steps_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rivals.missing("cpu") == rivals.missing("onnx") == ""
     without_torch(monkeypatch)
-    assert "ghostnote[train]" in rivals.missing("torch")
-    assert "ghostnote[train]" in rivals.missing("inductor")
+    assert "pip install -e '.[train]'" in rivals.missing("torch")
+    assert "pip install -e '.[train]'" in rivals.missing("inductor")
     monkeypatch.undo()
-    pytest.importorskip("torch")
+    need_module("torch")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert rivals.missing("torch") == ""
     assert "C++ compiler" in rivals.missing("inductor")

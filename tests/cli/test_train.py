@@ -162,5 +162,6 @@ sys.exit(main(["train", "--help"]))
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stderr == (
-        "ghostnote: this needs torch, which playing does not: pip install 'ghostnote[train]'\n"
+        "ghostnote: this needs torch, which playing does not: in ghostnote's folder, "
+        f"{sys.executable} -m pip install -e '.[train]'\n"
     )
