@@ -121,7 +121,10 @@ def serve(
         midi=midi,
         http=http,
     )
-    typer.echo("Starting (the first time the kernels are compiled: some ten seconds)", err=True)
+    typer.echo(
+        "Starting (the first time the kernels are compiled: a quarter of a minute or more)",
+        err=True,
+    )
     with kernel_compiled_meanwhile() as meanwhile:
         if meanwhile:
             compile_loop()
