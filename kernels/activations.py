@@ -222,10 +222,9 @@ def count_from(code: Lanes, x: Any, vectors: Any, rank: Any) -> Any:
 
     def body(i: Any, carried: list[Any]) -> list[Any]:
         there = builder.fcmp_ordered(">=", code.load(_at(code, x, i)), least)
-        return [builder.add(carried[0], builder.zext(there, INTS))]
+        return [builder.add(carried[0], code.count(there))]
 
-    counts = code.loop(vectors, [code.ints(0)], body)[0]
-    return builder.zext(code.total(counts), I64)
+    return code.loop(vectors, [ir.Constant(I64, 0)], body)[0]
 
 
 @vector_code("iiiii")

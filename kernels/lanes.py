@@ -106,12 +106,14 @@ class Lanes:
             half //= 2
         return self.builder.extract_element(vector, ir.Constant(I32, 0))
 
-    def total(self, vector: Any) -> Any:
-        """Return the sum of a vector of int32 as a scalar."""
-        kind = ir.FunctionType(I32, [INTS])
-        name = f"llvm.vector.reduce.add.v{LANES}i32"
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        return self.builder.call(function, [vector])
+    def count(self, truths: Any) -> Any:
+        """Return how many lanes of a comparison hold, as an int64."""
+        bits = self.builder.bitcast(truths, ir.IntType(LANES))
+        name = "llvm.ctpop.i64"
+        function = cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(I64, [I64]), name
+        )
+        return self.builder.call(function, [self.builder.zext(bits, I64)])
 
     def loop(
         self, count: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], Sequence[Any]]
