@@ -63,6 +63,9 @@ def corpus() -> Path:
     return path
 
 
+_SHARED_MEMORY = Path("/dev/shm")
+
+
 @dataclass(frozen=True)
 class JackServer:
     """A running jackd: clients reach it with JACK_DEFAULT_SERVER=`name` in their environment."""
@@ -107,6 +110,30 @@ def jack_server(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            _forget(name)
+
+
+def _forget(name: str) -> None:
+    """Clears away what a jackd leaves behind that was killed.
+
+    JACK keeps a place for it for good, and has eight of them for all servers of a user.
+    """
+    registry = _SHARED_MEMORY / "jack-shm-registry"
+    if not registry.exists():
+        return  # not on Linux, or nothing of JACK's
+    with registry.open("r+b") as file:
+        entry = f":{name}:".encode()
+        content = file.read()
+        at = content.find(entry)
+        if at >= 0:
+            begin = content.rfind(b"jack-", 0, at) - 4  # the number of its process stands before
+            file.seek(begin)
+            file.write(bytes(at + len(entry) - begin))
+    for left in [
+        *_SHARED_MEMORY.glob(f"jack_{name}_*"),
+        *_SHARED_MEMORY.glob(f"jack_sem.*_{name}_*"),
+    ]:
+        left.unlink(missing_ok=True)
 
 
 def _realtime_allowed() -> bool:

@@ -31,6 +31,16 @@ def test_two_servers_side_by_side(jackd: JackServer) -> None:
     assert "system:playback_1" in ports(jackd)
 
 
+def test_a_killed_server_leaves_its_place_to_others() -> None:
+    with jack_server(realtime=False) as server:
+        server.process.kill()
+        server.process.wait()
+    left = [path.name for path in Path("/dev/shm").glob("*jack*") if server.name in path.name]
+    assert left == []
+    registry = Path("/dev/shm/jack-shm-registry")
+    assert not registry.exists() or server.name.encode() not in registry.read_bytes()
+
+
 def test_realtime_server(jackd_realtime: JackServer) -> None:
     policies = {
         os.sched_getscheduler(int(thread.name))
