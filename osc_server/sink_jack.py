@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import re
 import sys
 from typing import Any, NamedTuple
 
@@ -58,6 +59,11 @@ def _shutdown(unused_code, unused_reason, user):  # type: ignore[no-untyped-def]
 
 def _say_nothing(unused_message):  # type: ignore[no-untyped-def]
     return
+
+
+def _by_name(port: Any) -> list[int | str]:
+    """Return what sorts ports by their names, in_2 before in_10."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", port.name)]
 
 
 class _Callbacks(NamedTuple):
@@ -206,7 +212,10 @@ class JackSink:
         if self._device is None:
             targets = self._client.get_ports(is_audio=True, is_input=True, is_physical=True)
         else:
-            targets = self._client.get_ports(self._device, is_audio=True, is_input=True)
+            # JACK lists ports by their places, which it gives anew when a client has gone.
+            targets = sorted(
+                self._client.get_ports(self._device, is_audio=True, is_input=True), key=_by_name
+            )
             if not targets:
                 raise SinkError(
                     f"--device {self._device}: no input port has such a name; jack_lsp lists them"

@@ -74,10 +74,14 @@ def test_no_underrun_while_python_is_held(jackd_realtime: JackServer) -> None:
 def test_ports_are_connected_as_asked(jackd: JackServer) -> None:
     client = jack.Client("probe", no_start_server=True)
     try:
-        client.inports.register("left")
-        client.inports.register("right")
+        for name in ("right", "left", "in_10", "in_2"):
+            client.inports.register(name)
         client.activate()
-        for device, target in ((None, "system:playback_1"), ("probe:.*", "probe:left")):
+        for device, target in (
+            (None, "system:playback_1"),
+            ("probe:(left|right)", "probe:left"),
+            ("probe:in_.*", "probe:in_2"),
+        ):
             sink = JackSink(SinkOptions(sink="jack", device=device))
             sink.start(FrameRing(64))
             connected = [port.name for port in client.get_all_connections(target)]
