@@ -87,4 +87,6 @@ def _convert_one(argument: Argument, tag: str, value: object) -> Value:
         return float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise GhostnoteError(f"{name}: {value:g} is no whole number")
+    if not -(2**63) <= value < 2**63:  # which no answer could tell
+        raise GhostnoteError(f"{name}: {value:g} is too large")
     return round(value)

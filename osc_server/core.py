@@ -55,7 +55,35 @@ from .ring import (
     ring_write,
     tap_write,
 )
-from .schedule import forget_scheduled, give_back, line_to_wait_for, take_commands
+from .schedule import (
+    OP_BEAT,
+    OP_CHANCE,
+    OP_CLEAR,
+    OP_HOLD,
+    OP_LENGTH,
+    OP_LIMITER,
+    OP_MASTER_GAIN,
+    OP_MODEL,
+    OP_PLAY,
+    OP_PRIME,
+    OP_QUANTUM,
+    OP_ROLL,
+    OP_SEED,
+    OP_SIGNATURE,
+    OP_STEP,
+    OP_STOP,
+    OP_SWING,
+    OP_TEMPO,
+    OP_WEIGHT,
+    VOICE_NEW,
+    VOICE_PLAY,
+    VOICE_REWIND,
+    VOICE_STOP,
+    forget_scheduled,
+    give_back,
+    line_to_wait_for,
+    take_commands,
+)
 from .transport import (
     MAX_TEMPO,
     jump_to,
@@ -84,20 +112,10 @@ from .voice import (
     write_tap,
 )
 
-TRIG, VOICE_PLAY, VOICE_STOP = int(Op.TRIG), int(Op.VOICE_PLAY), int(Op.VOICE_STOP)
-VOICE_RESET, VOICE_REWIND = int(Op.VOICE_RESET), int(Op.VOICE_REWIND)
-VOICE_NEW, VOICE_FREE = int(Op.VOICE_NEW), int(Op.VOICE_FREE)
-OP_MODEL, OP_PRIME, OP_HOLD = int(Op.MODEL), int(Op.PRIME), int(Op.HOLD)
-OP_SEED, OP_TEMPERATURE, OP_TOPK = int(Op.SEED), int(Op.TEMPERATURE), int(Op.TOPK)
-OP_WEIGHT, OP_GLIDE = int(Op.WEIGHT), int(Op.GLIDE)
+TRIG, VOICE_RESET, VOICE_FREE = int(Op.TRIG), int(Op.VOICE_RESET), int(Op.VOICE_FREE)
+OP_TEMPERATURE, OP_TOPK, OP_GLIDE = int(Op.TEMPERATURE), int(Op.TOPK), int(Op.GLIDE)
 OP_GAIN, OP_PAN, OP_MUTE = int(Op.GAIN), int(Op.PAN), int(Op.MUTE)
 OP_SOLO, OP_OUT = int(Op.SOLO), int(Op.OUT)
-OP_LENGTH, OP_STEP = int(Op.PATTERN_LENGTH), int(Op.PATTERN_STEP)
-OP_CHANCE, OP_SWING = int(Op.PATTERN_PROBABILITY), int(Op.PATTERN_SWING)
-OP_TEMPO, OP_PLAY, OP_ROLL, OP_STOP = int(Op.TEMPO), int(Op.PLAY), int(Op.ROLL), int(Op.STOP)
-OP_BEAT, OP_QUANTUM, OP_SIGNATURE = int(Op.BEAT), int(Op.QUANTUM), int(Op.SIGNATURE)
-OP_MASTER_GAIN, OP_LIMITER = int(Op.MASTER_GAIN), int(Op.LIMITER)
-OP_CLEAR = int(Op.CLEAR_SCHED)
 
 LOST_NS = 50_000_000  # a burst so late begins a new count
 

@@ -67,6 +67,8 @@ def test_conversion(wanted: str, tag: str, given_value: Value, expected: Value) 
         ("f", OscMessage("/x", "f", (math.nan,)), "nan is not within"),
         ("i", OscMessage("/x", "f", (math.nan,)), "nan is not within"),
         ("i", OscMessage("/x", "f", (math.inf,)), "inf is no whole number"),
+        ("h", OscMessage("/x", "d", (1e300,)), "1e.300 is too large"),
+        ("i", OscMessage("/x", "d", (-(2.0**63) * 1.001,)), "is too large"),
         ("T", OscMessage("/x", "f", (math.nan,)), "is not a number"),
         ("f", OscMessage("/x"), "takes f x; got 0"),
         ("f", OscMessage("/x", "I", (Impulse.IMPULSE,)), "takes f x; got 0"),
