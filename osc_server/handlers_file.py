@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from .handling import Call, Handler, voice_numbers
+from .handling import Call, Handler, in_background, voice_numbers
 from .session import Session
 
 _START, _STOP, _GRAB, _FORMAT = (
@@ -27,7 +27,7 @@ def _record_start(session: Session, call: Call) -> None:
         )
         session.done(call.peer, _START, written)
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _record_stop(session: Session, call: Call) -> None:
@@ -39,7 +39,7 @@ def _record_stop(session: Session, call: Call) -> None:
         recording = session.control.stop_recording(number - 1 if alone and number else None)
         session.done(call.peer, _STOP, recording.path, recording.frames)
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _grab(session: Session, call: Call) -> None:
@@ -50,7 +50,7 @@ def _grab(session: Session, call: Call) -> None:
         recording = session.control.grab(bars, path, voice, _format(session))
         session.done(call.peer, _GRAB, recording.path, recording.frames)
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _set_format(session: Session, call: Call) -> None:
@@ -82,7 +82,7 @@ def _render(session: Session, call: Call) -> None:
     def start() -> None:
         session.control.render(request, progress, ended)
 
-    call.effects.append(lambda: session.in_background(peer, call.command, start))
+    in_background(session, call, start)
 
 
 def _cancel(session: Session, call: Call) -> None:
@@ -92,7 +92,7 @@ def _cancel(session: Session, call: Call) -> None:
         session.control.cancel_render(number)
         session.done(call.peer, _CANCEL, number)
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 HANDLERS: Final[dict[str, Handler]] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from .handling import Call, Handler, answer_names
+from .handling import Call, Handler, answer_names, in_background
 from .scene import SHARED, capture, mix, put
 from .session import Session
 
@@ -23,7 +23,7 @@ def _list(session: Session, call: Call) -> None:
             session, call, _LIST, names, "presets; delete some, or give them shorter names"
         )
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _save(session: Session, call: Call) -> None:
@@ -35,7 +35,7 @@ def _save(session: Session, call: Call) -> None:
         session.presets.save(name, scene)
         session.done(call.peer, _SAVE, name)
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _load(session: Session, call: Call) -> None:
@@ -45,7 +45,7 @@ def _load(session: Session, call: Call) -> None:
         put(session, session.presets.load(name))
         session.done(call.peer, _LOAD, name)
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _morph(session: Session, call: Call) -> None:
@@ -80,7 +80,7 @@ def _delete(session: Session, call: Call) -> None:
         session.presets.delete(name)
         session.done(call.peer, _DELETE, name)
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 HANDLERS: Final[dict[str, Handler]] = {

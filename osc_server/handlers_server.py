@@ -13,7 +13,7 @@ from ghostnote.kernels.errors import GhostnoteError
 
 from .clients import MAX_CLIENTS
 from .encode import encode, pack
-from .handling import LONGEST_ANSWER, Call, Handler
+from .handling import LONGEST_ANSWER, Call, Handler, in_background
 from .session import Session
 from .state import as_text, snapshot
 
@@ -54,11 +54,7 @@ def _sync(session: Session, call: Call) -> None:
     number = cast(int, call.values[0])
     if not -(2**31) <= number < 2**31:
         raise GhostnoteError("id: must fit type i")
-    call.effects.append(
-        lambda: session.in_background(
-            call.peer, call.command, lambda: session.reply(call.peer, "/ghost/synced", number)
-        )
-    )
+    in_background(session, call, lambda: session.reply(call.peer, "/ghost/synced", number))
 
 
 def _notify(session: Session, call: Call) -> None:

@@ -13,7 +13,15 @@ from ghostnote.kernels.errors import GhostnoteError
 from .commands import Command, Op
 from .encode import encode
 from .endpoint import Access
-from .handling import Call, Handler, Setting, answer_names, apply_patiently, voice_numbers
+from .handling import (
+    Call,
+    Handler,
+    Setting,
+    answer_names,
+    apply_patiently,
+    in_background,
+    voice_numbers,
+)
 from .peer import Peer, Silence
 from .session import Session
 
@@ -112,7 +120,7 @@ def _new(session: Session, call: Call) -> None:
         voice = add_voice(session, model, None if number is None else number - 1)
         session.done(call.peer, _NEW, voice + 1)
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _free(session: Session, call: Call) -> None:
@@ -135,7 +143,7 @@ def _model_list(session: Session, call: Call) -> None:
         names = session.control.models()
         answer_names(session, call, _LIST, names, "models; keep fewer in the folder of --models")
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _model_info(session: Session, call: Call) -> None:
@@ -149,7 +157,7 @@ def _model_info(session: Session, call: Call) -> None:
             len(roles), *roles, len(kits), *kits,
         )  # fmt: skip
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _model_load(session: Session, call: Call) -> None:
@@ -161,7 +169,7 @@ def _model_load(session: Session, call: Call) -> None:
         adopt_kits(session, voices)
         session.done(call.peer, _LOAD, info.name, *info.kits, info.receptive, info.samplerate)
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _prime(session: Session, call: Call) -> None:
@@ -173,7 +181,7 @@ def _prime(session: Session, call: Call) -> None:
         session.control.prime(voice, path, [float(weight) for weight in weights])
         session.done(call.peer, call.route.name, path)
 
-    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+    in_background(session, call, job)
 
 
 def _out(session: Session, call: Call) -> None:

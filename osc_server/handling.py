@@ -65,6 +65,11 @@ Setting: TypeAlias = "tuple[str, Sequence[Value]]"
 """An address and what to set it to."""
 
 
+def in_background(session: Session, call: Call, job: Effect) -> None:
+    """Leave `job` to the worker's thread, once the moment of `call` has come."""
+    call.effects.append(lambda: session.in_background(call.peer, call.command, job))
+
+
 def handle(session: Session, call: Call) -> None:
     """Fill in the commands and effects of `call`.
 

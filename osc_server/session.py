@@ -1,8 +1,9 @@
 """What the OSC side remembers between messages: values, voices, clients, what is due later.
 
 Threads: every method needs `lock` held, except `reply`, `done`, `fail` and `guarded`, which any
-thread may call. The job given to `in_background` runs on the worker thread without the lock. Two times come in from outside: `clock()` in seconds for leases and rates,
-and `control.earliest()`, unix time, for timetags.
+thread may call. The job given to `in_background` runs on the worker thread without the lock. Two
+times come in from outside: `clock()` in seconds for leases and rates, and `control.earliest()`, unix
+time, for timetags.
 """
 
 from __future__ import annotations

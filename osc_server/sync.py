@@ -163,11 +163,6 @@ class Sync:
         return self._name
 
     @property
-    def offset_ms(self) -> float:
-        """By how much later than the source says is played."""
-        return self._offset * 1e3
-
-    @property
     def owns_tempo(self) -> bool:
         """Whether the tempo comes from the source, so that a client's is refused."""
         reading = self._reading
