@@ -36,6 +36,19 @@ def delays(measured: Measured, times: Seconds) -> Seconds:
     return found - times
 
 
+def played_without_a_gap(arguments: list[str], spacing: float, floor: float) -> Measured:
+    """Measures; again, thrice at most, where the machine stood still for longer than the ring lasts.
+
+    A hit that falls into such a gap cannot be heard, and says nothing of the server.
+    """
+    arguments = [*arguments, "--ring", "1024"]  # see the test of the GIL
+    for _ in range(3):
+        measured = measure(arguments, HITS, HITS, spacing, floor)
+        if measured.status[4] == 0:
+            break
+    return measured
+
+
 def show(latency: Seconds, timing: Seconds) -> None:
     """Prints both distributions."""
     rows = table("datagram to onset", latency), table("timetag to onset", timing)
@@ -48,8 +61,7 @@ def test_every_hit_is_heard_and_a_bundle_is_heard_at_its_timetag(
     """With a model set by hand whose hits begin at once, so that all scatter is the server's."""
     model = tmp_path / "step.onnx"
     save_model(model, SPEC, steady_weights(128, 240, SHORT), {"name": "step"}, {})
-    arguments = ["--model", str(model), "--ring", "1024"]  # see the test of the GIL
-    measured = measure(arguments, HITS, HITS, spacing=0.1, floor=0.25)
+    measured = played_without_a_gap(["--model", str(model)], spacing=0.1, floor=0.25)
     latency, timing = (delays(measured, times) for times in (measured.datagrams, measured.tags))
     assert len(measured.onsets) == 2 * HITS  # and nothing else is heard
     steady = timing[measured.steady]
@@ -66,11 +78,10 @@ def test_every_hit_is_heard_and_a_bundle_is_heard_at_its_timetag(
 
 def test_the_bundled_model_is_heard_at_every_hit(jackd_realtime: JackServer) -> None:
     """Real drums: an onset at each of 50 triggers and 50 bundles."""
-    measured = measure(["--model", str(find_model(None))], HITS, HITS, spacing=0.4, floor=0.05)
+    arguments = ["--model", str(find_model(None))]
+    measured = played_without_a_gap(arguments, spacing=0.4, floor=0.05)
     latency, timing = (delays(measured, times) for times in (measured.datagrams, measured.tags))
-    print(
-        "", HEADER, table("datagram to onset", latency), table("timetag to onset", timing), sep="\n"
-    )
+    show(latency, timing)
     assert measured.status[5:7] == (0, 0)  # late, dropped
 
 
