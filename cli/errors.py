@@ -1,11 +1,10 @@
 """What a person sees when something fails: one line on stderr and an exit status."""
 
-import sys
 from typing import Any
 
 import typer
 
-from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.errors import GhostnoteError, how_to_install
 
 FAILED = 1  # the work could not be done
 MISUSED = 2  # the command line makes no sense
@@ -39,11 +38,6 @@ def explain(error: BaseException) -> tuple[str, int]:
         ), FAILED
     what = one_line(f"{type(error).__name__}: {error}")
     return f"ghostnote: a defect of ours, {what} (--debug shows where; please report it)", FAILED
-
-
-def how_to_install(extra: str) -> str:
-    """Returns what to do to have what an extra brings; ghostnote is on no package index."""
-    return f"in ghostnote's folder, {sys.executable} -m pip install -e '.[{extra}]'"
 
 
 def one_line(text: str) -> str:

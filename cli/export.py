@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ghostnote.kernels.errors import GhostnoteError
-
-from .errors import how_to_install
+from ghostnote.kernels.errors import GhostnoteError, how_to_install
 
 MAX_NOTES = 100_000
 

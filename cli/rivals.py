@@ -26,13 +26,12 @@ from ghostnote.inference.graph import build_model
 from ghostnote.inference.tolerance import missed
 from ghostnote.kernels import rng
 from ghostnote.kernels.control import control_rows
-from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.errors import GhostnoteError, how_to_install
 from ghostnote.kernels.reference import Reference, ReferenceState, draw
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import Weights
 
 from .compile_cache import user_cache
-from .errors import how_to_install
 
 FLOATS = npt.NDArray[np.float32]
 DOUBLES = npt.NDArray[np.float64]

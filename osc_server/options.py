@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ghostnote.kernels.backends import PLAYING
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import DEFAULT_PRECISION
 
@@ -54,6 +55,8 @@ class ServerOptions:
         Part of the name of a MIDI input, for notes and clock; "virtual" makes one.
     http : bool
         Serves OSCQuery, the panel and WebSocket at the TCP port of the same number.
+    backend : str
+        On what the voices' samples are made: one of `PLAYING`, "cpu" or "gpu".
     """
 
     model: str | None = None
@@ -78,6 +81,7 @@ class ServerOptions:
     sync: str = "internal"
     midi: str | None = None
     http: bool = True
+    backend: str = "cpu"
 
     def __post_init__(self) -> None:
         if not 0 <= self.ring <= 65536:
@@ -96,6 +100,8 @@ class ServerOptions:
             raise GhostnoteError(f"--sync {self.sync}: must be one of {', '.join(SYNC_SOURCES)}")
         if self.midi is not None and not self.midi.strip():
             raise GhostnoteError("--midi: must be part of the name of a MIDI input")
+        if self.backend not in PLAYING:
+            raise GhostnoteError(f"--backend {self.backend}: must be one of {', '.join(PLAYING)}")
         try:
             ipaddress.IPv4Address(self.bind)
         except ValueError:

@@ -23,6 +23,7 @@ from ghostnote.osc_server.options import ServerOptions
         ({"port": 65535}, "--port"),
         ({"seconds": 0.0}, "--seconds"),
         ({"bind": "everywhere"}, "--bind"),
+        ({"backend": "auto"}, "--backend auto: must be one of cpu, gpu"),
     ],
 )
 def test_refusals(settings: dict[str, Any], word: str) -> None:
@@ -38,6 +39,7 @@ def test_refusals(settings: dict[str, Any], word: str) -> None:
         {"outputs": 8},
         {"resume": True, "state": Path("state.json")},
         {"sync": "jack"},
+        {"backend": "gpu"},
         {"sync": "midi", "midi": "Launchpad"},
     ],
 )
