@@ -117,7 +117,7 @@ def _reaches(spec: ModelSpec) -> list[int]:
     return [(spec.filter_width - 1) * dilation for dilation in spec.dilations]
 
 
-class _Nodes:
+class Nodes:
     """A list of nodes that grows by calls which return the name of the node's output."""
 
     def __init__(self, prefix: str = "") -> None:
@@ -167,7 +167,7 @@ def _values(
 
 def _call_graph(spec: ModelSpec) -> onnx.GraphProto:
     """Return what one call does: the conditioning, then a Loop over blocks of samples."""
-    n = _Nodes("call.")
+    n = Nodes("call.")
     layers, r, d = spec.layers, spec.residual, spec.gate
     taps = spec.filter_width - 1
     short = [i for i in range(layers) if spec.dilations[i] < BLOCK]
@@ -256,7 +256,7 @@ def _call_graph(spec: ModelSpec) -> onnx.GraphProto:
     )
 
 
-def _features(spec: ModelSpec, n: _Nodes) -> str:
+def _features(spec: ModelSpec, n: Nodes) -> str:
     """Add the control features [H, C] of every hop, as `kernels/control.py` makes them."""
     parts = []
     if spec.roles:
@@ -269,7 +269,7 @@ def _features(spec: ModelSpec, n: _Nodes) -> str:
     return n.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
 
-def _short_filters(spec: ModelSpec, n: _Nodes, short: list[int]) -> str:
+def _short_filters(spec: ModelSpec, n: Nodes, short: list[int]) -> str:
     """Add the short layers' weights of past taps, [short, (k-1)*R, 2D]."""
     taps = spec.filter_width - 1
     chosen = n.add("Gather", "filter_weight", n.ints(short), axis=0)
@@ -288,7 +288,7 @@ def _block_graph(
     carried: list[str],
 ) -> onnx.GraphProto:
     """Return the Loop's body: at most BLOCK samples, with the long layers' past known."""
-    n = _Nodes("block.")
+    n = Nodes("block.")
     layers, d = spec.layers, spec.gate
     axis0 = n.ints([0])
     first = n.add("Reshape", n.add("Mul", "turn", n.ints(BLOCK)), n.ints([1]))
@@ -357,7 +357,7 @@ def _step_graph(
     states: list[str],
 ) -> onnx.GraphProto:
     """Return the Scan's body: one sample."""
-    n = _Nodes("step.")
+    n = Nodes("step.")
     r, d, taps = spec.residual, spec.gate, spec.filter_width - 1
     biases: dict[int, list[str]] = {}
     sizes = [2 * len(short)] * bool(short) + [1] * (2 * len(long))
@@ -434,13 +434,13 @@ def _step_graph(
     return helper.make_graph(n.nodes, "step", _values(ins), _values(outs))
 
 
-def _samples(n: _Nodes, levels: str, out: str = "") -> str:
+def _samples(n: Nodes, levels: str, out: str = "") -> str:
     """Add the amplitudes of levels of 16 bit."""
     centred = n.add("Cast", n.add("Sub", levels, n.ints(LEVELS_16 // 2)), to=TensorProto.FLOAT)
     return n.add("Div", centred, n.floats(LEVELS_16 // 2), out=out)
 
 
-def _draw_mixture(spec: ModelSpec, n: _Nodes) -> str:
+def _draw_mixture(spec: ModelSpec, n: Nodes) -> str:
     """Add the level drawn from a mixture of logistics, int64 [1], as the reference draws it."""
     logits, means, log_scales = n.split("logits.out", [spec.mixtures] * 3)
     first, second = n.split("uniform.in", [1, 1])
@@ -456,7 +456,7 @@ def _draw_mixture(spec: ModelSpec, n: _Nodes) -> str:
     return n.add("Cast", place, to=TensorProto.INT64)
 
 
-def _draw(n: _Nodes, logits: str, uniform: str) -> str:
+def _draw(n: Nodes, logits: str, uniform: str) -> str:
     """Add the choice of an index, int64 [1]: inverse CDF in index order, as the reference does.
 
     The product of a uniform number below 1 and the total rounds to less than the total, so some

@@ -37,6 +37,8 @@ DEFAULT = "kit"
 """The bundled model that plays where none is named."""
 
 MODELS = Path(__file__).parent / "models"
+DRUMMER = "drummer"
+"""The name beside them of what gives triggers and no sound (`drummer_file.py`)."""
 
 FLOATS = npt.NDArray[np.float32]
 
@@ -140,6 +142,7 @@ def save_model(
 def bundled_models() -> dict[str, Path]:
     """Return the models that come with ghostnote: path by name, the default first."""
     found = {path.stem: path for path in sorted(MODELS.glob("*.onnx"))}
+    found.pop(DRUMMER, None)
     return {name: found[name] for name in sorted(found, key=lambda n: (n != DEFAULT, n))}
 
 

@@ -1,0 +1,143 @@
+"""The drummer's file: one .onnx with graph, weights, and what there is to know about it.
+
+`DrummerFile` is immutable but for onnxruntime's session, which several threads may run at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ghostnote.kernels.errors import GhostnoteError
+
+from .drummer_spec import LAGS, DrummerSpec
+from .drummer_steps import FEATURES, MAX_STROKES, NO_ROLE, Stroke
+from .graph import METADATA_KEY
+from .manifest import write_whole
+from .model_file import DRUMMER, MODELS
+
+FORMAT = 1
+FLOATS = npt.NDArray[np.float32]
+
+DRUMMER_PATH = MODELS / f"{DRUMMER}.onnx"
+"""The drummer that comes with ghostnote."""
+
+
+class DrummerState(NamedTuple):
+    """What a drummer remembers: never changed in place, so that keeping it is keeping a name."""
+
+    rows: FLOATS
+    past: FLOATS
+
+
+@dataclass(frozen=True)
+class DrummerFile:
+    """A drummer as read from its file.
+
+    Attributes
+    ----------
+    spec : DrummerSpec
+    facts : dict
+        What its training tells: sources, steps, figures.
+    session
+        onnxruntime's, of one thread.
+    """
+
+    spec: DrummerSpec
+    facts: Mapping[str, Any]
+    session: Any
+
+    def begin(self) -> DrummerState:
+        """Return the state of who has not played yet."""
+        rows = np.zeros((max(LAGS), FEATURES), np.float32)
+        past = np.zeros((sum(self.spec.dilations), self.spec.channels), np.float32)
+        return DrummerState(rows, past)
+
+    def step(
+        self, state: DrummerState, controls: FLOATS, uniforms: FLOATS
+    ) -> tuple[list[Stroke], DrummerState]:
+        """Play one sixteenth: its strokes, and the state after it.
+
+        Parameters
+        ----------
+        controls : float32 [K]
+            A row of `control_rows`.
+        uniforms : float32 [MAX_STROKES, 3]
+        """
+        forced = np.full((MAX_STROKES, 3), -1, np.int64)
+        strokes, _, after = self.run(state, controls, uniforms, forced)
+        return [(role, loud, late) for role, loud, late in strokes.tolist() if role < NO_ROLE], after
+
+    def run(
+        self,
+        state: DrummerState,
+        controls: FLOATS,
+        uniforms: FLOATS,
+        forced: npt.NDArray[np.int64],
+    ) -> tuple[npt.NDArray[np.int64], FLOATS, DrummerState]:
+        """Return strokes, nats and state after one sixteenth, as `drummer_graph` tells them."""
+        strokes, nats, rows, past = self.session.run(
+            ["strokes", "nats", "rows_out", "past_out"],
+            {
+                "controls": controls,
+                "uniforms": uniforms,
+                "forced": forced,
+                "rows": state.rows,
+                "past": state.past,
+            },
+        )
+        return strokes, nats, DrummerState(rows, past)
+
+
+def load_drummer(path: Path = DRUMMER_PATH) -> DrummerFile:
+    """Read a drummer's file.
+
+    Raises
+    ------
+    GhostnoteError
+        If it is missing, or no drummer of this version.
+    """
+    import onnxruntime  # here, as it takes a while to load and few need it
+
+    if not path.is_file():
+        raise GhostnoteError(f"drummer {path}: no such file; reinstall ghostnote, or train one")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        about = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+        if about["drummer"] != FORMAT:
+            raise GhostnoteError("of another version of ghostnote")
+        return DrummerFile(DrummerSpec.from_json(about["spec"]), about["facts"], session)
+    except GhostnoteError as error:
+        raise GhostnoteError(f"drummer {path}: {error}") from None
+    except Exception as error:  # onnxruntime's own are of no common kind
+        text = str(error).splitlines()[0][:200]
+        raise GhostnoteError(f"drummer {path}: no drummer that can be read ({text})") from None
+
+
+def save_drummer(
+    path: Path, spec: DrummerSpec, weights: Mapping[str, FLOATS], facts: Mapping[str, Any]
+) -> None:
+    """Write a drummer's file beside its old version, then rename it into place.
+
+    Raises
+    ------
+    GhostnoteError
+        If the weights do not fit the spec.
+    """
+    from .drummer_graph import build_drummer  # here: who plays has no use for onnx itself
+
+    about = {"drummer": FORMAT, "spec": spec.to_json(), "facts": facts}
+    data = build_drummer(spec, weights, about).SerializeToString(deterministic=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, data)
