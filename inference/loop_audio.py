@@ -22,6 +22,7 @@ import soxr
 from ghostnote.kernels.packing import Packed
 from ghostnote.kernels.spec import ModelSpec
 
+from .device import Device
 from .generator import Hit, Lanes, Take
 from .kit_mix import parse_kit
 from .loops import BEATS_PER_BAR
@@ -74,10 +75,11 @@ def make_loops(
     loops: Sequence[Loop],
     timelines: Sequence[Timeline],
     tick: Callable[[int], None],
+    device: Device | None = None,
 ) -> Iterator[FLOATS]:
     """Return the samples of loops of one model, each float32 [frames], made side by side.
 
-    `tick` is called with the number of samples generated since the last call; it may raise to stop.
+    They are made on the device if there is one, which then has the same model. `tick` is called with the number of samples generated since the last call; it may raise to stop.
     Raises GhostnoteError if the model has not the kit or a role.
     """
     spec = packed.spec
@@ -85,12 +87,12 @@ def make_loops(
         Take(loop.seed, 0, parse_kit(spec, loop.kit), loop.temperature, loop.top_k)
         for loop in loops
     ]
-    lanes = Lanes(packed, takes)
+    lanes = Lanes(packed, takes, device)
     for lane, timeline in enumerate(timelines):
         lanes.add(timeline.hits, lane)
     longest = max(timeline.total for timeline in timelines)
     audio = np.empty((len(loops), longest), np.float32)
-    chunk = max(1, spec.samplerate // 10 // len(loops))
+    chunk = max(1, spec.samplerate // 10 // (1 if device else len(loops)))
     for at in range(0, longest, chunk):
         end = min(at + chunk, longest)
         audio[:, at:end] = lanes.play(end - at)

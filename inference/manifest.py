@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ghostnote.kernels.backends import PLAYING
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.products import PRECISIONS
 
@@ -23,6 +24,9 @@ from .midi import MAX_HITS, Hit
 MANIFEST = "manifest.json"
 MAX_BYTES = 256 * 1024 * 1024
 MAX_NAME_BYTES = 255  # of a file, on the usual file systems
+
+UNTOLD = {"precision": "fp32", "backend": "cpu"}
+"""What a loop's entry means that has not these fields: they came later."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}\.wav")
 _PART_END = re.compile(r"[0-9a-f]{16}\.part")
@@ -57,6 +61,8 @@ class Loop:
         Of the WAV file; empty while there is none.
     precision : str
         Of the model's weights, one of `PRECISIONS`; manifests that do not tell it mean fp32.
+    backend : str
+        On what it was made, one of `PLAYING`; manifests that do not tell it mean the CPU.
     """
 
     file: str
@@ -75,6 +81,7 @@ class Loop:
     ghostnote: str
     sha256: str = ""
     precision: str = "fp32"
+    backend: str = "cpu"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
@@ -92,7 +99,7 @@ class Loop:
         if not isinstance(entry, dict):
             raise GhostnoteError(f"expected an object, found {type(entry).__name__}")
         values: dict[str, Any] = {}
-        entry = {"precision": "fp32", **entry}
+        entry = {**UNTOLD, **entry}
         for field in fields(cls):
             if field.name not in entry:
                 raise GhostnoteError(f"field {field.name!r} is missing")
@@ -101,11 +108,11 @@ class Loop:
             raise GhostnoteError(
                 f"field 'file': {values['file'][:80]!r} is no plain .wav file name"
             )
-        if values["precision"] not in PRECISIONS:
-            raise GhostnoteError(
-                f"field 'precision': {values['precision'][:80]!r} is none of "
-                f"{', '.join(PRECISIONS)}"
-            )
+        for name, known in (("precision", PRECISIONS), ("backend", PLAYING)):
+            if values[name] not in known:
+                raise GhostnoteError(
+                    f"field {name!r}: {values[name][:80]!r} is none of {', '.join(known)}"
+                )
         return cls(**values)
 
 

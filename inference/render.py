@@ -1,16 +1,15 @@
 """Rendering: loops as WAV files, several at once, and the manifest from which to make them again.
 
 Threads: one thread calls `render_loops` or `remake_loops`, which hands groups of loops to worker
-threads, one for each core (the kernel does not hold the GIL); a group's loops are lanes of one
-state. `progress` is called from the workers, one at a time; `stop` may be set from any thread.
-No result depends on the number of threads or on the grouping.
+threads, one for each core (the kernel does not hold the GIL), or one for a GPU; a group's loops are
+lanes of one state. `progress` and `tell` are called from the workers, one at a time; `stop` may be
+set from any thread. No result depends on the number of threads or on the grouping.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,24 +19,33 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ghostnote.kernels.backends import PLAYING, check_precision
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import DEFAULT_PRECISION, S_FLOATS, Packed, pack
 from ghostnote.kernels.products import PRECISIONS
 from ghostnote.kernels.spec import DEFAULT_TEMPERATURE
 
+from .device import Device
 from .kit_mix import default_kit, parse_kit
 from .loop_audio import Timeline, make_loops, timeline_of, wav_blocks
 from .loops import LoopPlan
-from .manifest import MANIFEST, Loop, check_room, part_of, read_entries, write_manifest
+from .manifest import MANIFEST, UNTOLD, Loop, check_room, part_of, read_entries, write_manifest
 from .model_file import ModelFile
+from .spread import cores
 
 Progress = Callable[[float], None]
 """Told the share of the work that is done, 0 to 1."""
+
+Tell = Callable[[str], None]
+"""Told in one line that a GPU was lost and the CPU goes on."""
 
 MAX_COUNT = 100_000
 MAX_STREAMS = 1024
 MAX_LANES = 16
 """Loops of a group: from here on more share little, and their states fill the caches."""
+
+MAX_GPU_LANES = 1024
+"""Loops of a group on a GPU: as many as a state of the CPU may hold lanes."""
 
 MAX_NUMBERS = 32_000_000
 """Numbers (samples and states) that a group of more than one loop may hold in memory: 128 MB."""
@@ -77,6 +85,8 @@ class RenderOptions:
         Loops made at once; None is what is fastest.
     precision : str
         In which the model's weights are held, one of `PRECISIONS`.
+    backend : str
+        On what the samples are made, one of `PLAYING`; "gpu" plays in `GPU_PRECISIONS`.
 
     Raises
     ------
@@ -93,6 +103,7 @@ class RenderOptions:
     top_k: int = 0
     streams: int | None = None
     precision: str = DEFAULT_PRECISION
+    backend: str = "cpu"
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -107,6 +118,11 @@ class RenderOptions:
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise GhostnoteError(f"precision must be one of {known}, found {self.precision!r}")
+        if self.backend not in PLAYING:
+            known = ", ".join(PLAYING)
+            raise GhostnoteError(f"backend must be one of {known}, found {self.backend!r}")
+        if self.backend == "gpu":
+            check_precision(self.precision)
 
 
 def render_loops(
@@ -115,12 +131,13 @@ def render_loops(
     options: RenderOptions,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
+    tell: Tell | None = None,
 ) -> list[Loop]:
     """Render loops of a plan into WAV files (mono, 24 bit), and list them in the manifest there.
 
     A manifest that is there already is added to; a file is replaced only by one of the same recipe.
     When `stop` is set, or on Ctrl-C, loops that are finished are listed, and the others leave
-    nothing behind.
+    nothing behind. When a GPU is lost, the CPU goes on with the loops in hand and those to come.
 
     Returns the finished loops in order of their seeds.
 
@@ -148,6 +165,7 @@ def render_loops(
         hits=plan.hits,
         ghostnote=version("ghostnote"),
         precision=options.precision,
+        backend=options.backend,
     )
     listed = _listed(options.out)
     check_room(options.out / MANIFEST, recipe, options.count)
@@ -156,7 +174,8 @@ def render_loops(
         loop = replace(recipe, seed=seed)
         loops.append(replace(loop, file=_free_name(options.out, listed, loop)))
     packed = pack(model.spec, model.weights, options.precision)
-    jobs = [_Job(packed, loop, timeline_of(model.spec, loop)) for loop in loops]
+    device = _device(model, options.precision, options.backend, tell)
+    jobs = [_Job(packed, device, loop, timeline_of(model.spec, loop)) for loop in loops]
     return [made.loop for made in _run(jobs, options.out, options.streams, progress, stop)]
 
 
@@ -167,6 +186,8 @@ def remake_loops(
     streams: int | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
+    backend: str = "cpu",
+    tell: Tell | None = None,
 ) -> list[Loop]:
     """Make loops of a manifest again, each with the model of `models` that has its hash.
 
@@ -179,7 +200,7 @@ def remake_loops(
         If a model is missing, a recipe is impossible or a file cannot be written.
     """
     by_hash = {model.sha256: model for model in models}
-    packed: dict[tuple[str, str], Packed] = {}
+    packed: dict[tuple[str, str], tuple[Packed, Device | None]] = {}
     jobs = []
     for loop in loops:
         if loop.model_sha256 not in by_hash:
@@ -198,15 +219,29 @@ def remake_loops(
             raise GhostnoteError(f"{loop.file}: {error}") from None
         model, which = by_hash[loop.model_sha256], (loop.model_sha256, loop.precision)
         if which not in packed:
-            packed[which] = pack(model.spec, model.weights, loop.precision)
-        jobs.append(_Job(packed[which], loop, timeline_of(model.spec, loop)))
+            packed[which] = (
+                pack(model.spec, model.weights, loop.precision),
+                _device(model, loop.precision, backend, tell),
+            )
+        jobs.append(
+            _Job(*packed[which], replace(loop, backend=backend), timeline_of(model.spec, loop))
+        )
     made = _run(jobs, out, streams, progress, stop)
     wanted = {loop.file: loop.sha256 for loop in loops}
     return [one.loop for one in made if one.loop.sha256 != wanted[one.loop.file]]
 
 
+def _device(model: ModelFile, precision: str, backend: str, tell: Tell | None) -> Device | None:
+    """Return the GPU for a model, if that is the backend."""
+    if backend == "cpu":
+        return None
+    check_precision(precision)
+    return Device(model.spec, model.weights, precision, tell or (lambda line: None))
+
+
 class _Job(NamedTuple):
     packed: Packed
+    device: Device | None  # one for all jobs of a model
     loop: Loop
     timeline: Timeline
 
@@ -218,19 +253,22 @@ class _Made(NamedTuple):
 
 def _groups(jobs: Sequence[_Job], streams: int | None) -> tuple[list[list[int]], int]:
     """Return numbers of jobs that are made side by side, and how many threads make them."""
-    cores = _cores()
-    at_once = min(streams or cores * MAX_LANES, len(jobs))
+    device = any(job.device for job in jobs)
+    workers = 1 if device else cores()
+    side_by_side = MAX_GPU_LANES if device else MAX_LANES
+    most = MOST_NUMBERS if device else MAX_NUMBERS
+    at_once = min(streams or workers * side_by_side, len(jobs))
     # A group is brought to the rate of its files one loop after the other.
     largest = max(job.timeline.total + _resampled(job) for job in jobs)
-    threads = max(1, min(at_once, cores, MOST_NUMBERS // largest))
+    threads = max(1, min(at_once, workers, MOST_NUMBERS // largest))
     groups: list[list[int]] = []
     models = {id(job.packed): job.packed for job in jobs}
     for model in models.values():
         mine = [i for i, job in enumerate(jobs) if job.packed is model]
         mine.sort(key=lambda i: jobs[i].timeline.total)  # a group lasts as long as its longest
         each = jobs[mine[-1]].timeline.total + int(model.header[S_FLOATS])
-        room = MAX_NUMBERS - max(_resampled(jobs[i]) for i in mine)
-        lanes = max(1, min(at_once // threads, MAX_LANES, room // each))
+        room = most - max(_resampled(jobs[i]) for i in mine)
+        lanes = max(1, min(at_once // threads, side_by_side, room // each))
         # So many groups that all threads have alike to do.
         count = min(len(mine), -(-len(mine) // (lanes * threads)) * threads)
         groups += [
@@ -254,7 +292,8 @@ def _make_files(
     """Make the files of one group; `done` is told each with its place in the group."""
     tick(0)  # if there was a stop, before any work
     loops = [job.loop for job in jobs]
-    sounds = make_loops(jobs[0].packed, loops, [job.timeline for job in jobs], tick)
+    timelines = [job.timeline for job in jobs]
+    sounds = make_loops(jobs[0].packed, loops, timelines, tick, jobs[0].device)
     for number, (loop, sound) in enumerate(zip(loops, sounds, strict=True)):
         path, part = out / loop.file, part_of(out / loop.file)
         digest = hashlib.sha256()
@@ -336,12 +375,6 @@ def _run(
     return [made[number] for number in sorted(made)]
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _listed(out: Path) -> dict[str, dict[str, Any]]:
     """Return the entries of the manifest in a folder by file name; none if there is none."""
     path = out / MANIFEST
@@ -355,7 +388,7 @@ def _free_name(out: Path, listed: Mapping[str, dict[str, Any]], loop: Loop) -> s
     recipe["hits"] = [list(hit) for hit in loop.hits]  # as JSON gives them back
     name, number = f"{base}.wav", 1
     while name in listed or (out / name).exists():
-        old = listed.get(name, {})
+        old = UNTOLD | listed[name] if name in listed else {}
         if all(old.get(key) == value for key, value in recipe.items()):
             break
         number += 1

@@ -99,6 +99,12 @@ class State:
         self._lane_ints[:, p.L_OFFSET] = 0
         cpu.prewarm(*self._places)
 
+    def begin_at(self, index: int) -> None:
+        """Count the next sample as number `index`, a hop boundary; its chances are that sample's."""
+        if index < 0 or index % self.packed.spec.hop:
+            raise GhostnoteError(f"begin_at: sample {index} is no hop boundary")
+        self.ints[p.I_INDEX] = index
+
     def seed(self, seed: int, lane: int | None = None, stream: int | None = None) -> None:
         """Choose the random numbers (0 to 2^63 - 1), and of these another stream if one is given.
 

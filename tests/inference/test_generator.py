@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from ghostnote.inference.device import Device
 from ghostnote.inference.generator import Generator, Hit, Lanes, Take
+from ghostnote.inference.spread import Spread
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.state import State
+from tests.inference.devices import breaking_device
 from tests.kernels.models import FLOATS, model, same_bits
 
 IT = model("odd, width 3, out of order")
@@ -91,3 +94,66 @@ def test_lanes_are_generators_side_by_side() -> None:
 def test_a_hit_that_cannot_be_is_refused(hit: Hit, message: str) -> None:
     with pytest.raises(GhostnoteError, match=message):
         Generator(IT.packed).add([hit])
+
+
+TAKES = [
+    Take(3, 0, None, 1.0, 0),
+    Take(3, 5, [0.0, 1.0], 0.8, 0),
+    Take(2**40, 0, [0.5, 0.5], 1.0, 7),
+]
+HITS = [
+    [Hit(20, "kick", 0.5), Hit(200, "hat", 1.0), Hit(900, "open", 0.2), Hit(1999, "kick", 1.0)],
+    [Hit(t, "hat", 0.9) for t in range(3, 2000, 11)],
+    [Hit(20, "open", 0.9), Hit(1400, "open", 0.9), Hit(1402, "hat", 0.9)],
+]
+
+
+def lanes_of(name: str, precision: str, device: Device | None) -> Lanes:
+    """Returns lanes of a model, each under hits of its own."""
+    it = model(name, precision)
+    kits = len(it.spec.kits)
+    takes = [take._replace(kit=take.kit and [*take.kit, 0.0][:kits]) for take in TAKES]
+    lanes = Lanes(it.packed, takes, device)
+    for lane, hits in enumerate(HITS):
+        lanes.add(hits if it.spec.roles else [], lane)
+    return lanes
+
+
+# Opening, the first hop, within a hop, past the reach of the model, and each kind of call.
+@pytest.mark.parametrize("calls", [0, 1, 2, 10, 11, 140, 141, 240, 241])
+@pytest.mark.parametrize("name", ["odd, width 3, out of order", "mixture of 10"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_device_that_is_lost(
+    name: str, precision: str, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU goes on to the same bits, wherever it happens, and it is told once."""
+    it = model(name, precision)
+    device, told = breaking_device(it, calls, monkeypatch)
+    lanes = lanes_of(name, precision, device)
+    found = np.concatenate([lanes.play(n) for n in (1, 500, 3, 1, 995, 500)], axis=1)
+    assert same_bits(found, lanes_of(name, precision, None).play(2000))
+    assert told == ["the GPU is lost (CUDA error: no more); the CPU goes on from the same sample"]
+    assert isinstance(lanes.state, Spread)
+    assert isinstance(lanes_of(name, precision, device).state, Spread), "not opened again"
+    assert len(told) == 1
+
+
+def test_what_is_no_loss_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, told = breaking_device(IT, 3, monkeypatch, KeyError("ours"))
+    with pytest.raises(KeyError, match="ours"):
+        lanes_of("odd, width 3, out of order", "fp32", device).play(400)
+    device, told = breaking_device(IT, 3, monkeypatch, GhostnoteError("ours"))
+    with pytest.raises(GhostnoteError, match="ours"):
+        lanes_of("odd, width 3, out of order", "fp32", device).play(400)
+    assert told == []
+
+
+def test_little_is_kept_of_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a device plays for hours is not held in memory."""
+    device, _ = breaking_device(IT, 10**9, monkeypatch)
+    lanes = lanes_of("odd, width 3, out of order", "fp32", device)
+    for _ in range(40):
+        lanes.play(500)
+    kept = sum(part.shape[1] for part in lanes._past._parts)
+    assert lanes._past.reach <= kept <= lanes._past.reach + 500
+    assert len(lanes._past.struck) <= kept

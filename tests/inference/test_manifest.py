@@ -74,6 +74,7 @@ def test_before_precision_was_told_it_was_fp32(tmp_path: Path) -> None:
         ({"kit": 3}, "'kit': expected a text"),
         ({"precision": 8}, "'precision': expected a text"),
         ({"precision": "int4"}, "'precision': 'int4' is none of fp32, bf16, int8"),
+        ({"backend": "tpu"}, "'backend': 'tpu' is none of cpu, gpu"),
         ({"hits": {}}, "'hits': expected a list"),
         ({"hits": [[0.0, "kick"]]}, "'hits': expected .beat, role, velocity."),
         ({"hits": [["0", "kick", 1.0]]}, "'hits': expected .beat, role, velocity."),

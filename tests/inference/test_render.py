@@ -5,6 +5,7 @@ import resource
 import shutil
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 
 from ghostnote.inference import render as render_module
+from ghostnote.inference.device import Device
 from ghostnote.inference.generator import Generator
 from ghostnote.inference.loop_audio import Timeline, make_loops, timeline_of
 from ghostnote.inference.loops import LoopPlan, built_in_pattern, plan_pattern
@@ -21,10 +23,13 @@ from ghostnote.inference.manifest import MANIFEST, Loop, read_entries, read_mani
 from ghostnote.inference.midi import Hit
 from ghostnote.inference.model_file import ModelFile
 from ghostnote.inference.render import RenderOptions, remake_loops, render_loops
+from ghostnote.kernels.backends import GPU_PRECISIONS
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
 from ghostnote.kernels.products import PRECISIONS
 from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.weights import Weights
+from tests.inference.devices import Breaking
 from tests.inference.loop_models import SPEC, loop_model
 
 AUDIO = npt.NDArray[np.float64]
@@ -165,7 +170,7 @@ def test_the_bits_depend_on_the_seed_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever is made at once: one loop, some on several threads, lanes side by side."""
-    monkeypatch.setattr(render_module, "_cores", lambda: cores)
+    monkeypatch.setattr(render_module, "cores", lambda: cores)
     loop_plan = plan_pattern(built_in_pattern("electro"), 1).only(model.spec.roles)[0]
     takes = {}
     for streams in (1, 3, 7, None):
@@ -188,10 +193,10 @@ def test_loops_are_made_side_by_side(
     """Groups of lanes, alike in size, as many as all threads have to do; never more than asked."""
     packed, other = (pack(model.spec, model.weights, precision) for precision in ("int8", "fp32"))
     (loop,) = render_loops(model, plan(KICK), RenderOptions(tmp_path, 1))
-    job = render_module._Job(packed, loop, Timeline([], 1000, 0))
+    job = render_module._Job(packed, None, loop, Timeline([], 1000, 0))
 
     def sizes(count: int, streams: int | None, cores: int) -> list[int]:
-        monkeypatch.setattr(render_module, "_cores", lambda: cores)
+        monkeypatch.setattr(render_module, "cores", lambda: cores)
         groups, threads = render_module._groups([job] * count, streams)
         assert sorted(i for group in groups for i in group) == list(range(count))
         assert threads <= cores
@@ -206,6 +211,12 @@ def test_loops_are_made_side_by_side(
     assert sizes(3, None, 4) == [1, 1, 1]
     assert sizes(100, None, 2) == [12, 13] * 4
     assert sizes(40, None, 1) == [13, 13, 14]
+    on_gpu = job._replace(device=Device(model.spec, model.weights, "fp32", print))
+    monkeypatch.setattr(render_module, "cores", lambda: 2)
+    assert render_module._groups([on_gpu] * 3000, None) == (
+        [[*range(1000)], [*range(1000, 2000)], [*range(2000, 3000)]],
+        1,
+    )
     long = job._replace(timeline=Timeline([], 20_000_000, 0))
     groups, _ = render_module._groups([long, job, job._replace(packed=other)], None)
     assert sorted(groups) == [[0], [1], [2]]  # little memory, and models apart
@@ -220,9 +231,9 @@ def test_what_the_resampler_makes_of_them_is_counted_too(
 
     def grouped(minutes: float, samplerate: int, cores: int) -> tuple[int, int]:
         """Returns the largest group of sixteen loops, and the number of threads."""
-        monkeypatch.setattr(render_module, "_cores", lambda: cores)
+        monkeypatch.setattr(render_module, "cores", lambda: cores)
         timeline = Timeline([], round(minutes * 60 * SPEC.samplerate), 0)
-        job = render_module._Job(packed, replace(loop, samplerate=samplerate), timeline)
+        job = render_module._Job(packed, None, replace(loop, samplerate=samplerate), timeline)
         groups, threads = render_module._groups([job] * 16, None)
         return max(map(len, groups)), threads
 
@@ -301,6 +312,7 @@ def test_the_manifest_tells_all(model: ModelFile, tmp_path: Path) -> None:
         "plan": "test",
         "hits": [[0.0, "kick", 1.0], [1.0, "hat", 0.3]],
         "precision": "int8",
+        "backend": "cpu",
     }
     assert [loop.seed for loop in loops] == [41, 42]
 
@@ -382,6 +394,7 @@ def test_impossible_recipes(
         ({"temperature": float("nan")}, "temperature must be"),
         ({"top_k": -1}, "top_k must be"),
         ({"precision": "int4"}, "precision must be one of fp32, bf16, int8"),
+        ({"backend": "auto"}, "backend must be one of cpu, gpu"),
         ({"samplerate": 1}, "samplerate must be"),
         ({"kit": "three"}, "no such kit; it has one, two, texture"),
     ],
@@ -448,3 +461,47 @@ def test_a_folder_that_cannot_be(model: ModelFile, tmp_path: Path) -> None:
         render_loops(model, plan(KICK), RenderOptions(tmp_path, 1))
     assert (tmp_path / MANIFEST).read_text() == "not ours"
     shutil.rmtree(tmp_path)
+
+
+def test_a_gpu_that_is_lost_half_way_changes_no_bit(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop in hand goes on where it was, later ones begin on the CPU; it is told once."""
+    monkeypatch.setattr(render_module, "MAX_GPU_LANES", 2)
+    opened: list[Breaking] = []
+
+    def device(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> Breaking:
+        opened.append(Breaking(pack(spec, weights, precision), streams, calls=10))
+        return opened[-1]
+
+    monkeypatch.setattr("ghostnote.inference.device.open_gpu", device)
+    options = RenderOptions(tmp_path / "gpu", 3, precision="fp32", backend="gpu")
+    told: list[str] = []
+    loops = render_loops(model, plan(KICK), options, tell=told.append)
+    assert told == ["the GPU is lost (CUDA error: no more); the CPU goes on from the same sample"]
+    assert [streams.lanes for streams in opened] == [1]
+    assert {loop.backend for loop in loops} == {"gpu"}
+    render_loops(model, plan(KICK), RenderOptions(tmp_path / "cpu", 3, precision="fp32"))
+    assert bits(tmp_path / "gpu") == bits(tmp_path / "cpu")
+    again = tmp_path / "again"
+    assert remake_loops([model], loops, again, backend="gpu") == []
+    assert len(opened) == 2
+    assert {loop.backend for loop in read_manifest(again / MANIFEST)} == {"gpu"}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_gpu_plays_in_its_own_precisions(precision: str, tmp_path: Path) -> None:
+    refused = precision not in GPU_PRECISIONS
+    with pytest.raises(GhostnoteError, match="not in int8") if refused else nullcontext():
+        assert RenderOptions(tmp_path, 1, precision=precision, backend="gpu").backend == "gpu"
+
+
+def test_a_manifest_that_tells_no_backend_means_the_cpu(model: ModelFile, tmp_path: Path) -> None:
+    (loop,) = render_loops(model, plan(KICK), RenderOptions(tmp_path, 1))
+    path = tmp_path / MANIFEST
+    content = json.loads(path.read_text())
+    assert content["loops"][0].pop("backend") == "cpu"
+    path.write_text(json.dumps(content))
+    assert read_manifest(path) == [loop]
+    (again,) = render_loops(model, plan(KICK), RenderOptions(tmp_path, 1))
+    assert again.file == loop.file

@@ -260,6 +260,8 @@ BAD: dict[str, Callable[[State], object]] = {
     "hit: velocity must be 0 to 1, found 1.5": lambda s: s.hit(0, 1.5),
     "hit: velocity must be 0 to 1, found nan": lambda s: s.hit(0, float("nan")),
     "levels must be 0 to 99": lambda s: s.teacher_force(np.array([3, 100])),
+    "begin_at: sample 8 is no hop boundary": lambda s: s.begin_at(8),
+    "begin_at: sample -7 is no": lambda s: s.begin_at(-7),
     "levels must be 0 to": lambda s: s.teacher_force(np.array([-1])),
 }
 
@@ -286,3 +288,18 @@ def test_a_random_number_of_any_seed_can_be_drawn() -> None:
     largest = play(it, it.state(2**63 - 1, 2**63 - 1), 200)
     assert np.isfinite(largest).all()
     assert not same_bits(largest, play(it, it.state(0, 0), 200))
+
+
+def test_a_state_that_begins_later_has_the_chances_of_then() -> None:
+    """Both come out of silence; only the number of the sample chooses what is drawn."""
+    it = model("dilation 512")
+    found, expected = np.zeros(500, np.float32), np.zeros(500, np.float32)
+    later, whole = it.state(7), it.state(7)
+    later.begin_at(960)
+    assert later.index == 960
+    later.teacher_force(np.full(540, it.spec.silence))
+    later.generate(found)
+    whole.teacher_force(np.full(1500, it.spec.silence))
+    whole.generate(expected)
+    assert same_bits(found, expected)
+    assert len(set(found.tolist())) > 1
