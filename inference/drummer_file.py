@@ -72,7 +72,9 @@ class DrummerFile:
         """
         forced = np.full((MAX_STROKES, 3), -1, np.int64)
         strokes, _, after = self.run(state, controls, uniforms, forced)
-        return [(role, loud, late) for role, loud, late in strokes.tolist() if role < NO_ROLE], after
+        return [
+            (role, loud, late) for role, loud, late in strokes.tolist() if role < NO_ROLE
+        ], after
 
     def run(
         self,
@@ -120,7 +122,7 @@ def load_drummer(path: Path = DRUMMER_PATH) -> DrummerFile:
         return DrummerFile(DrummerSpec.from_json(about["spec"]), about["facts"], session)
     except GhostnoteError as error:
         raise GhostnoteError(f"drummer {path}: {error}") from None
-    except Exception as error:  # onnxruntime's own are of no common kind
+    except Exception as error:  # noqa: BLE001  (of onnxruntime: they are of no common kind)
         text = str(error).splitlines()[0][:200]
         raise GhostnoteError(f"drummer {path}: no drummer that can be read ({text})") from None
 

@@ -175,9 +175,7 @@ def _stroke_graph() -> onnx.GraphProto:
     nothing = n.ints([0])
     loud, late = (n.add("Where", real, value, nothing) for value in (loud, late))
     silent = n.floats([0.0])
-    loud_nats, late_nats = (
-        n.add("Where", real, value, silent) for value in (loud_nats, late_nats)
-    )
+    loud_nats, late_nats = (n.add("Where", real, value, silent) for value in (loud_nats, late_nats))
     # What the next stroke, and later sixteenths, know of this one.
     here = n.add("Equal", n.ints(np.arange(NO_ROLE)), role)
     here = n.add("Unsqueeze", here, n.ints([1]))

@@ -12,7 +12,20 @@ import numpy as np
 
 from ghostnote.inference.patterns import MAX_STEPS
 
-__all__ = ["COMMAND", "FRAME_NOW", "MAX_STEPS", "Command", "Op"]
+__all__ = [
+    "COMMAND",
+    "FRAME_NOW",
+    "MAX_ROLES",
+    "MAX_STEPS",
+    "TICKS",
+    "Command",
+    "Op",
+    "strike_index",
+]
+
+MAX_ROLES = 16
+TICKS = 1 << 20
+"""Parts of a beat in which the beat of a strike is told."""
 
 FRAME_NOW = -1
 """The frame of a command that is due at once."""
@@ -60,6 +73,8 @@ class Op(IntEnum):
     PRIME = 31  # voice, index = place of a primed stream
     ROLL = 32  # transport, from where it stands
     SIGNATURE = 33  # value = beats in a bar
+    STRIKE = 34  # voice, index = strike_index(role, beat), value = velocity; logged as TRIG
+    STRIKE_CLEAR = 35  # voice, value = beat from which on strikes are forgotten; not logged
 
 
 class Command(NamedTuple):
@@ -69,3 +84,8 @@ class Command(NamedTuple):
     voice: int = 0
     index: int = 0  # type: ignore[assignment]  # hides tuple.index, which no one needs
     value: float = 0.0
+
+
+def strike_index(role: int, beat: float) -> int:
+    """Return what tells a strike's role and its beat, 0 or later."""
+    return role + MAX_ROLES * round(beat * TICKS)

@@ -19,7 +19,7 @@ from numba import njit
 from ghostnote.kernels.lanes import load_int
 
 from .bank import play_banks
-from .commands import MAX_STEPS, Op
+from .commands import MAX_ROLES, MAX_STEPS, Op
 from .desk import (
     ACTIVE,
     BUSY_NS,
@@ -72,6 +72,7 @@ from .schedule import (
     OP_SIGNATURE,
     OP_STEP,
     OP_STOP,
+    OP_STRIKE,
     OP_SWING,
     OP_TEMPO,
     OP_WEIGHT,
@@ -82,6 +83,7 @@ from .schedule import (
     forget_scheduled,
     give_back,
     line_to_wait_for,
+    strike_beat,
     take_commands,
 )
 from .transport import (
@@ -118,6 +120,7 @@ OP_GAIN, OP_PAN, OP_MUTE = int(Op.GAIN), int(Op.PAN), int(Op.MUTE)
 OP_SOLO, OP_OUT = int(Op.SOLO), int(Op.OUT)
 
 LOST_NS = 50_000_000  # a burst so late begins a new count
+LATE_STRIKE = 0.125  # beats; one that is later is none
 
 
 @inner
@@ -166,10 +169,20 @@ def note(core: Core, mail: Mail, commands: Floats, at: int) -> None:
 
 @inner
 def run_waiting_commands(core: Core, mail: Mail, begin: float, end: float) -> None:
-    """Carry out what has waited for a line within [begin, end) beats, and log it."""
+    """Carry out what has waited for a line or a beat within [begin, end), and log it."""
     waiting, shared = mail.waiting, core.shared
     kept = 0
     for i in range(shared[WAITING]):
+        if waiting[i].op == OP_STRIKE:
+            beat = strike_beat(waiting[i].index)
+            if core.desk[0].rolling == 0 or beat >= end:
+                waiting[kept] = waiting[i]
+                kept += 1
+                continue
+            if beat < begin - LATE_STRIKE:
+                continue
+            # A replay has no beats to wait for: it is told of the hit in the hop where it fell.
+            waiting[i].op, waiting[i].index = TRIG, waiting[i].index % MAX_ROLES
         every = line_to_wait_for(core, np.int64(waiting[i].op))
         if every > 0.0 and line_within(begin, end, every) < 0.0:
             waiting[kept] = waiting[i]

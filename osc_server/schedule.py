@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .commands import FRAME_NOW, Op
+from .commands import FRAME_NOW, MAX_ROLES, TICKS, Op
 from .desk import (
     ARRIVED,
     DROPPED,
@@ -35,6 +35,7 @@ OP_TEMPO, OP_PLAY, OP_ROLL, OP_STOP = int(Op.TEMPO), int(Op.PLAY), int(Op.ROLL),
 OP_BEAT, OP_QUANTUM, OP_SIGNATURE = int(Op.BEAT), int(Op.QUANTUM), int(Op.SIGNATURE)
 OP_MASTER_GAIN, OP_LIMITER = int(Op.MASTER_GAIN), int(Op.LIMITER)
 OP_CLEAR = int(Op.CLEAR_SCHED)
+OP_STRIKE, OP_STRIKE_CLEAR = int(Op.STRIKE), int(Op.STRIKE_CLEAR)
 
 
 @inner
@@ -50,6 +51,16 @@ def take_commands(core: Core, mail: Mail) -> None:
         kept = ZERO
         for i in range(count):
             op = np.int64(inbox[i].op)
+            if op == OP_STRIKE:
+                if shared[WAITING] < waiting.shape[0]:
+                    waiting[shared[WAITING]] = inbox[i]
+                    shared[WAITING] += 1
+                else:
+                    shared[DROPPED] += 1
+                continue
+            if op == OP_STRIKE_CLEAR:
+                forget_strikes(core, waiting, np.int64(inbox[i].voice), inbox[i].value)
+                continue
             if inbox[i].frame == FRAME_NOW:
                 inbox[i].frame = shared[FRAME]
                 if line_to_wait_for(core, op) > 0.0 and shared[WAITING] < waiting.shape[0]:
@@ -117,6 +128,24 @@ def line_to_wait_for(core: Core, op: int) -> float:
     ):
         return float(desk.quantum)
     return 0.0
+
+
+@inner
+def strike_beat(index: int) -> float:
+    """Return the beat at which a strike is due."""
+    return (index // MAX_ROLES) / TICKS
+
+
+@inner
+def forget_strikes(core: Core, waiting: NDArray[Any], number: int, beat: float) -> None:
+    """Drop a voice's strikes from `beat` on."""
+    kept = ZERO
+    for i in range(core.shared[WAITING]):
+        mine = waiting[i].op == OP_STRIKE and waiting[i].voice == number
+        if not mine or strike_beat(waiting[i].index) < beat:
+            waiting[kept] = waiting[i]
+            kept += 1
+    core.shared[WAITING] = kept
 
 
 @inner

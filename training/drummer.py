@@ -259,9 +259,13 @@ def train_drummer(
     net = DrummerNet(spec)
     mean = {name: p.detach().clone() for name, p in net.named_parameters()}
     best, best_bits, history = mean, math.inf, []
-    adam = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    adam = torch.optim.AdamW(
+        net.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
     windows, recent = _Windows(training, config), []
-    report(f"{len(takes)} takes, {len(spec.labels)} styles, {time.monotonic() - began:.0f} s to read")
+    report(
+        f"{len(takes)} takes, {len(spec.labels)} styles, {time.monotonic() - began:.0f} s to read"
+    )
     for step in range(config.steps):
         batch = windows.draw(np.random.default_rng([config.seed, step]), spec)
         nats = batch_nats(net, batch, config.dropout)

@@ -100,7 +100,11 @@ class DrummerNet(nn.Module):
             return nn.functional.cross_entropy(logits, target, reduction="none")
 
         return torch.stack(
-            [nats(role_logits, role), nats(loud_logits, loud) * real, nats(late_logits, late) * real],
+            [
+                nats(role_logits, role),
+                nats(loud_logits, loud) * real,
+                nats(late_logits, late) * real,
+            ],
             -1,
         )
 
