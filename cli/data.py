@@ -14,7 +14,14 @@ from ghostnote.training.recordings import prepare_recordings
 from .progress import progress_bar
 
 FILES_PER_REASON = 5
-_OF_CORPUS = ("kits", "groove_minutes", "drill_minutes", "validation_minutes", "seed")
+_OF_CORPUS = (
+    "kits",
+    "groove_minutes",
+    "drill_minutes",
+    "blend_minutes",
+    "validation_minutes",
+    "seed",
+)
 _OF_RECORDINGS = ("licence", "author")
 
 
@@ -43,6 +50,13 @@ def prepare(
         float,
         typer.Option(help="With --corpus: minutes of made-up exercises to render with each kit."),
     ] = GrooveOptions.drill_minutes,
+    blend_minutes: Annotated[
+        float,
+        typer.Option(
+            help="With --corpus: minutes to render with each kit and another one together, so that"
+            " mixtures of kits are learnt."
+        ),
+    ] = GrooveOptions.blend_minutes,
     validation_minutes: Annotated[
         float,
         typer.Option(help="With --corpus: minutes of held-back grooves to render with each kit."),
@@ -87,6 +101,7 @@ def prepare(
             hop,
             groove_minutes,
             drill_minutes,
+            blend_minutes,
             validation_minutes,
             seed,
         )

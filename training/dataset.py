@@ -1,10 +1,10 @@
 """A prepared dataset: FLAC clips and one JSON that tells each clip's split, kit and exact hits.
 
-    DIR/dataset.json   {"format": 1, "samplerate", "hop", "roles", "kits", "chokes", "clips": [...],
+    DIR/dataset.json   {"format": 2, "samplerate", "hop", "roles", "kits", "chokes", "clips": [...],
                         "sources": [...], "skipped": [...]}
     DIR/clips/*.flac   mono, 16 bit, at `samplerate`
 
-A clip is {"file", "frames", "split", "kit" (name or ""), "hits": [[hop, role, velocity], ...]}.
+A clip is {"file", "frames", "split", "kits": {name: weight}, "hits": [[hop, role, velocity], ...]}.
 The index is written last: a folder without one is no dataset, whatever clips it holds.
 Single-threaded; reading is safe in several processes.
 """
@@ -27,7 +27,7 @@ from ghostnote.kernels import levels
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "dataset.json"
 SPLITS = ("train", "validation")
 SILENCE_PEAK = 10.0 ** (-60.0 / 20.0)
@@ -36,12 +36,16 @@ SILENCE_PEAK = 10.0 ** (-60.0 / 20.0)
 
 @dataclass
 class Clip:
-    """One stretch of audio and what was asked for in it; hits are (hop, role number, velocity)."""
+    """One stretch of audio and what was asked for in it.
+
+    `kits` are the weights of the kits that play it together; none for texture alone. Hits are
+    (hop, role number, velocity).
+    """
 
     file: str
     frames: int
     split: str
-    kit: str
+    kits: dict[str, float]
     hits: list[tuple[int, int, float]]
 
 
@@ -177,17 +181,20 @@ def load_dataset(root: Path) -> Dataset:
             sources=index["sources"],
             skipped=index["skipped"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise GhostnoteError(f"dataset {path}: damaged ({error!r}); prepare it again") from None
 
 
 def _read_clip(entry: dict[str, Any], roles: int, kits: tuple[str, ...]) -> Clip:
     hits = [(int(hop), int(role), float(velocity)) for hop, role, velocity in entry["hits"]]
-    clip = Clip(entry["file"], int(entry["frames"]), entry["split"], entry["kit"], hits)
-    if clip.split not in SPLITS or clip.frames < 1 or clip.kit not in ("", *kits):
+    weights = {str(kit): float(weight) for kit, weight in entry["kits"].items()}
+    clip = Clip(entry["file"], int(entry["frames"]), entry["split"], weights, hits)
+    if clip.split not in SPLITS or clip.frames < 1 or not set(weights) <= set(kits):
         raise ValueError(f"clip {clip.file!r} names an unknown split or kit, or has no frames")
     if Path(clip.file).name != clip.file:
         raise ValueError(f"clip {clip.file!r} lies outside the dataset")
+    if any(not 0 < weight <= 1 for weight in weights.values()):
+        raise ValueError(f"clip {clip.file!r} holds an impossible weight of a kit")
     if any(not (0 <= role < roles and hop >= 0 and 0 < v <= 1) for hop, role, v in hits):
         raise ValueError(f"clip {clip.file!r} holds an impossible hit")
     return clip

@@ -99,13 +99,13 @@ class Kit:
             fitting = [min(layers, key=lambda y: abs(y.reference_velocity - velocity))]
         return fitting[turn % len(fitting)]
 
-    def render(
+    def mix(
         self,
         hits: Sequence[tuple[int, str, float]],
         frames: int,
         chokes: Sequence[tuple[str, str]] = (),
-    ) -> FLOATS:
-        """Return the sound of `hits`, float32 [frames].
+    ) -> npt.NDArray[np.float64]:
+        """Return the sum of the sounds of `hits`, float64 [frames], as loud as it gets.
 
         Parameters
         ----------
@@ -136,7 +136,16 @@ class Kit:
                 audio = audio[: stop + len(fade)].copy()
                 audio[stop:] *= fade[: len(audio) - stop]
             out[start : start + len(audio)] += audio
-        return soft_clip(out).astype(np.float32)
+        return out
+
+    def render(
+        self,
+        hits: Sequence[tuple[int, str, float]],
+        frames: int,
+        chokes: Sequence[tuple[str, str]] = (),
+    ) -> FLOATS:
+        """Return `mix` bent softly into [-1, 1], float32 [frames]."""
+        return soft_clip(self.mix(hits, frames, chokes)).astype(np.float32)
 
 
 def soft_clip(audio: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

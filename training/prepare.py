@@ -23,7 +23,7 @@ from ghostnote.kernels.spec import ROLES
 from .config import TrainConfig
 from .dataset import SPLITS, Clip, Dataset
 from .grooves import crop, drill, level_velocities
-from .kits import Kit, load_kit
+from .kits import Kit, load_kit, soft_clip
 
 CHOKES = (("hat", "open"),)
 CLIP_SECONDS = 20.0
@@ -35,13 +35,18 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class GrooveOptions:
-    """What to render from kits and grooves; minutes are per kit."""
+    """What to render from kits and grooves; minutes are per kit.
+
+    In a blend two kits play each hit together, with weights that add up to 1: a model that has
+    heard them plays a mixture of kits as one drum between the two.
+    """
 
     kits: tuple[str, ...]
     samplerate: int = 24000
     hop: int = 24
     groove_minutes: float = 8.0
     drill_minutes: float = 6.0
+    blend_minutes: float = 2.0
     validation_minutes: float = 1.0
     seed: int = 1
 
@@ -83,17 +88,20 @@ def prepare_grooves(
         raise GhostnoteError(f"corpus {corpus}: no groove of the train split is usable{reason}")
     dataset.begin()
     dataset.kits = tuple(kit.name for kit in kits.values())
-    plans = {number: _plan(options, grooves) for number in kits}
+    plans = {number: _plan(options, grooves, len(kits)) for number in kits}
     total, done = sum(count for plan in plans.values() for *_, count in plan), 0
     for number, kit in kits.items():
         rng = np.random.default_rng([options.seed, number])
         for split, kind, count in plans[number]:
             for i in range(count):
-                if kind == "groove":
+                parts = [(kit, 1.0)]
+                if kind == "blend":
+                    parts = _blend(rng, kit, [other for other in kits.values() if other is not kit])
+                if kind == "groove" or (kind == "blend" and i % 2 and grooves[split]):
                     hits = _pick_stretch(rng, grooves[split])
                 else:
                     hits = drill(rng, CLIP_SECONDS, tuple(kit.layers))
-                _render_clip(dataset, kit, f"{kit.name}-{split}-{kind}-{i:03d}.flac", split, hits)
+                _render_clip(dataset, parts, f"{kit.name}-{split}-{kind}-{i:03d}.flac", split, hits)
                 done += 1
                 if progress:
                     progress(f"{kit.name}: {split} {kind}s", done, total)
@@ -104,13 +112,14 @@ def prepare_grooves(
 
 
 def _plan(
-    options: GrooveOptions, grooves: dict[str, list[list[Hit]]]
+    options: GrooveOptions, grooves: dict[str, list[list[Hit]]], kits: int
 ) -> list[tuple[str, str, int]]:
     """Return (split, kind, number of clips) of what is rendered with each kit, in this order."""
     held_back = options.validation_minutes
     minutes = [
         ("train", "groove", options.groove_minutes),
         ("train", "drill", options.drill_minutes),
+        ("train", "blend", options.blend_minutes if kits > 1 else 0.0),
         ("validation", "groove", held_back if grooves["validation"] else 0.0),
         ("validation", "drill", held_back / 2),
     ]
@@ -173,17 +182,32 @@ def _pick_stretch(rng: np.random.Generator, grooves: Sequence[list[Hit]]) -> lis
     return crop(hits, start, CLIP_SECONDS)
 
 
-def _render_clip(dataset: Dataset, kit: Kit, name: str, split: str, hits: list[Hit]) -> None:
-    """Render hits at the hop boundary after each, where a trigger would start when played."""
+def _blend(rng: np.random.Generator, kit: Kit, others: Sequence[Kit]) -> list[tuple[Kit, float]]:
+    """Return a kit and another one with random weights that add up to 1."""
+    weight = round(float(rng.uniform(0.15, 0.85)), 2)
+    return [(kit, weight), (others[int(rng.integers(len(others)))], round(1.0 - weight, 2))]
+
+
+def _render_clip(
+    dataset: Dataset, parts: Sequence[tuple[Kit, float]], name: str, split: str, hits: list[Hit]
+) -> None:
+    """Render hits at the hop boundary after each, where a trigger would start when played.
+
+    `parts` are the kits that play them together, and the weight of each.
+    """
     hop = dataset.hop
     on_grid = [(math.ceil(t * dataset.samplerate / hop), role, v) for t, role, v in hits]
-    on_grid = [hit for hit in on_grid if hit[1] in kit.layers]
+    known = set().union(*(kit.layers for kit, _ in parts))
+    on_grid = [hit for hit in on_grid if hit[1] in known]
     frames = int(CLIP_SECONDS * dataset.samplerate) // hop * hop
-    audio = kit.render([(h * hop, role, v) for h, role, v in on_grid], frames, dataset.chokes)
+    at_frames = [(h * hop, role, v) for h, role, v in on_grid]
+    mixed = [weight * kit.mix(at_frames, frames, dataset.chokes) for kit, weight in parts]
+    audio = soft_clip(np.sum(mixed, axis=0)).astype(np.float32)
     listed = [
         (h, dataset.roles.index(role), round(v, 4)) for h, role, v in on_grid if h * hop < frames
     ]
-    dataset.add(audio, Clip(name, frames, split, kit.name, listed))
+    kits = {kit.name: weight for kit, weight in parts}
+    dataset.add(audio, Clip(name, frames, split, kits, listed))
 
 
 def _read_manifest(corpus: Path) -> list[dict[str, str]]:

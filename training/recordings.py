@@ -86,7 +86,7 @@ def prepare_recordings(
             else f"no file ends in {' '.join(SUFFIXES)}"
         )
         raise GhostnoteError(f"recordings {folder}: nothing to train on; {reason}")
-    dataset.kits = tuple(sorted({clip.kit for clip in dataset.clips if clip.kit}))
+    dataset.kits = tuple(sorted({kit for clip in dataset.clips for kit in clip.kits}))
     dataset.sources = [{"source": folder.name, "licence": licence, "authors": list(authors)}]
     dataset.save()
     return dataset
@@ -159,7 +159,8 @@ def _add(dataset: Dataset, audio: FLOATS, label: str) -> None:
     number = len(dataset.clips) + 1
     held_back = number % HOLD_BACK_EVERY == HOLD_BACK_EVERY // 2
     split = "validation" if held_back else "train"
-    dataset.add(audio, Clip(f"{number:05d}.flac", len(audio), split, label, []))
+    kits = {label: 1.0} if label else {}
+    dataset.add(audio, Clip(f"{number:05d}.flac", len(audio), split, kits, []))
 
 
 def _short(error: Exception) -> str:

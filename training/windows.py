@@ -176,8 +176,8 @@ class Windows:
             shifted, start + hops, len(spec.roles), self.chokes, max(spec.ages - 1, 0)
         )
         kits = np.zeros((hops, len(spec.kits)), np.float32)
-        if clip.kit:
-            kits[:, spec.kits.index(clip.kit)] = 1.0
+        for kit, weight in clip.kits.items():
+            kits[:, spec.kits.index(kit)] = weight
         rows = control.control_rows(ages[start:], velocities[start:], kits, self.table)
         return np.asarray(rows)
 

@@ -20,7 +20,7 @@ from tests.training import small_corpus
 RATE = 8000
 GHOSTNOTE = Path(sys.executable).parent / "ghostnote"
 SMALL = ["--samplerate", str(small_corpus.RATE), "--groove-minutes", "0.1"]
-SMALL += ["--drill-minutes", "0.1", "--validation-minutes", "0.1"]
+SMALL += ["--drill-minutes", "0.1", "--validation-minutes", "0.1", "--blend-minutes", "0"]
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,12 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def options(**changes: Any) -> GrooveOptions:
     """One clip of grooves and one of drills for each kit, and the same held back."""
-    minutes = {"groove_minutes": 0.1, "drill_minutes": 0.1, "validation_minutes": 0.1}
+    minutes = {
+        "groove_minutes": 0.1,
+        "drill_minutes": 0.1,
+        "validation_minutes": 0.1,
+        "blend_minutes": 0.0,
+    }
     values = {"kits": ("dry", "wet"), "samplerate": RATE, "hop": HOP, **minutes, **changes}
     return GrooveOptions(**values)
 
@@ -139,7 +144,7 @@ def tone_dataset(root: Path, seconds: float = 2.0, clips: int = 2) -> Dataset:
         # for the other.
         tone = 0.5 * np.sin(2 * np.pi * 203.7 * np.arange(frames) / RATE + i).astype(np.float32)
         split = "validation" if i == 1 else "train"
-        dataset.add(tone, Clip(f"{i}.flac", frames, split, "", []))
+        dataset.add(tone, Clip(f"{i}.flac", frames, split, {}, []))
     dataset.save()
     return dataset
 
@@ -161,7 +166,7 @@ def hit_dataset(root: Path, corpus: Path) -> Dataset:
         hits = [hit for hit in hits if hit[0] * HOP < frames]
         audio = kit.render([(h * HOP, role, v) for h, role, v in hits], frames, dataset.chokes)
         listed = [(h, ROLES.index(role), v) for h, role, v in hits]
-        dataset.add(audio, Clip(f"{i}.flac", frames, split, kit.name, listed))
+        dataset.add(audio, Clip(f"{i}.flac", frames, split, {kit.name: 1.0}, listed))
     dataset.save()
     return dataset
 

@@ -17,8 +17,8 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     made = Dataset(tmp_path / "d", 8000, 8, ("hat", "open"), ("k",), (("hat", "open"),))
     made.begin()
     audio = np.random.default_rng(0).uniform(-1, 1, 800).astype(np.float32)
-    made.add(audio, Clip("a.flac", 800, "train", "k", [(0, 1, 0.5), (3, 0, 1.0)]))
-    made.add(audio, Clip("b.flac", 800, "validation", "", []))
+    made.add(audio, Clip("a.flac", 800, "train", {"k": 1.0}, [(0, 1, 0.5), (3, 0, 1.0)]))
+    made.add(audio, Clip("b.flac", 800, "validation", {}, []))
     made.sources = [{"source": "me", "licence": "mine", "authors": ["I"]}]
     made.skipped = [{"file": "x", "reason": "y"}]
     made.save()
@@ -33,7 +33,7 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_without_its_index_it_is_no_dataset(tmp_path: Path) -> None:
     unfinished = Dataset(tmp_path / "d", 8000, 8)
     unfinished.begin()
-    unfinished.add(np.zeros(800, np.float32), Clip("old.flac", 800, "train", "", []))
+    unfinished.add(np.zeros(800, np.float32), Clip("old.flac", 800, "train", {}, []))
     with pytest.raises(GhostnoteError, match=r"no dataset in .*ghostnote data prepare --out"):
         load_dataset(tmp_path / "d")
     tone_dataset(tmp_path / "d")  # what the unfinished one left is taken away

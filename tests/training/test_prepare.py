@@ -25,13 +25,13 @@ def own_corpus(corpus: Path, tmp_path: Path) -> Path:
 
 
 def clips_of(dataset: Dataset, kit: str) -> list[Clip]:
-    return [clip for clip in dataset.clips if clip.kit == kit]
+    return [clip for clip in dataset.clips if clip.kits == {kit: 1.0}]
 
 
 def test_what_is_asked_for_is_rendered(prepared: Dataset) -> None:
     assert load_dataset(prepared.root) == prepared
     # A tenth of a minute is one clip; half of it, for the drills held back, as well.
-    count = Counter((clip.kit, clip.split) for clip in prepared.clips)
+    count = Counter((*clip.kits, clip.split) for clip in prepared.clips)
     assert count == {(k, s): 2 for k in ("dry", "wet") for s in ("train", "validation")}
     assert prepared.seconds("train") == 4 * CLIP_SECONDS
     assert prepared.roles == ROLES and prepared.kits == ("dry", "wet")
@@ -135,7 +135,7 @@ def test_bad_files_are_listed_and_the_job_goes_on(own_corpus: Path, tmp_path: Pa
     }
     assert "lacks the column" in reasons["kits/dry.csv"]
     assert "too short" in reasons["grooves/fill.mid"]
-    assert dataset.kits == ("wet",) and {clip.kit for clip in dataset.clips} == {"wet"}
+    assert dataset.kits == ("wet",) and all(clip.kits == {"wet": 1.0} for clip in dataset.clips)
     assert load_dataset(tmp_path / "out").skipped == dataset.skipped
 
 
@@ -184,3 +184,24 @@ def test_impossible_options_are_refused_before_any_work(
 def test_options_show_their_defaults() -> None:
     shown = {f.name: f.default for f in dataclasses.fields(options()) if f.name != "kits"}
     assert shown["samplerate"] == 24000 and shown["hop"] == 24
+
+
+def test_a_blend_is_two_kits_at_their_weights(corpus: Path, tmp_path: Path) -> None:
+    """Where nothing is bent by the clipping, its sound is the weighted sum of the two."""
+    asked = options(groove_minutes=0.0, blend_minutes=0.5, validation_minutes=0.0)
+    dataset = prepare_grooves(corpus, tmp_path / "blends", asked)
+    blends = [clip for clip in dataset.clips if len(clip.kits) == 2]
+    assert len(blends) == 4
+    kits = {name: load_kit(corpus, name, RATE, ROLES) for name in ("dry", "wet")}
+    for clip in blends:
+        assert set(clip.kits) == {"dry", "wet"} and sum(clip.kits.values()) == pytest.approx(1.0)
+        hits = [(hop * HOP, ROLES[role], velocity) for hop, role, velocity in clip.hits]
+        expected = sum(
+            weight * kits[name].mix(hits, clip.frames, dataset.chokes)
+            for name, weight in clip.kits.items()
+        )
+        calm = np.abs(expected) < 0.69
+        assert calm.mean() > 0.5
+        assert np.abs(dataset.audio(clip) - expected)[calm].max() < 1e-3
+    alone = prepare_grooves(corpus, tmp_path / "one", options(kits=("dry",), blend_minutes=1.0))
+    assert all(clip.kits == {"dry": 1.0} for clip in alone.clips)

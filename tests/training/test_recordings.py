@@ -130,7 +130,12 @@ def test_sub_folders_are_kits(tmp_path: Path) -> None:
     (folder / "broken" / "four.wav").write_text("text")
     dataset = prepare(folder, tmp_path / "out")
     assert dataset.kits == ("jungle", "techno")  # none of which nothing could be used
-    assert sorted(clip.kit for clip in dataset.clips) == ["", "jungle", "jungle", "techno"]
+    assert sorted("".join(clip.kits) for clip in dataset.clips) == [
+        "",
+        "jungle",
+        "jungle",
+        "techno",
+    ]
     assert dataset.sources == [{"source": "in", "licence": "CC0-1.0", "authors": ["me"]}]
 
 

@@ -39,9 +39,10 @@ def dataset(tmp_path: Path) -> Dataset:
         (399, kick, 0.7),  # in the last hop
     ]
     rng = np.random.default_rng(1)
-    for i, (kit, some) in enumerate((("dry", hits), ("wet", hits[4:9]), ("", []))):
+    both = {"dry": 0.25, "wet": 0.75}
+    for i, (kits, some) in enumerate(((both, hits), ({"wet": 1.0}, hits[4:9]), ({}, []))):
         noise = rng.uniform(-0.5, 0.5, HOPS * HOP).astype(np.float32)
-        dataset.add(noise, Clip(f"{i}.flac", len(noise), "train", kit, some))
+        dataset.add(noise, Clip(f"{i}.flac", len(noise), "train", kits, some))
     dataset.save()
     return dataset
 
@@ -62,7 +63,7 @@ def live_rows(windows: Windows, number: int) -> npt.NDArray[np.float32]:
     forgotten = spec.ages - 1
     ages = np.full(len(spec.roles), forgotten, np.int64)
     velocities = np.zeros(len(spec.roles), np.float32)
-    kits = np.array([kit == clip.kit for kit in spec.kits], np.float32)
+    kits = np.array([clip.kits.get(kit, 0.0) for kit in spec.kits], np.float32)
     chokes, table = control.choke_array(spec), control.age_table(spec)
     rows = np.empty((HOPS, spec.conditioning), np.float32)
     for hop in range(HOPS):
@@ -79,9 +80,8 @@ def live_rows(windows: Windows, number: int) -> npt.NDArray[np.float32]:
 def test_rows_equal_those_made_live(windows: Windows, number: int, start: int) -> None:
     window = windows.cut(number, start)
     silence = np.zeros((windows.lead_hops, windows.spec.conditioning), np.float32)
-    kit = windows.clips[number].kit
-    if kit:
-        silence[:, windows.spec.conditioning - 2 + windows.spec.kits.index(kit)] = 1.0
+    for kit, weight in windows.clips[number].kits.items():
+        silence[:, windows.spec.conditioning - 2 + windows.spec.kits.index(kit)] = weight
     whole = np.concatenate([silence, live_rows(windows, number)])
     expected = whole[start : start + windows.hops]
     np.testing.assert_array_equal(window.rows, expected)
@@ -92,7 +92,7 @@ def test_rows_equal_those_of_a_generator(windows: Windows, number: int) -> None:
     """The kernel leaves the row of the hop in the state of its stream, bit for bit the same."""
     spec, clip = windows.spec, windows.clips[number]
     packed = packing.pack(spec, random_weights(spec))
-    generator = Generator(packed, kit=[float(kit == clip.kit) for kit in spec.kits])
+    generator = Generator(packed, kit=[clip.kits.get(kit, 0.0) for kit in spec.kits])
     generator.add([Hit(hop * HOP, spec.roles[role], v) for hop, role, v in clip.hits])
     at = int(packed.header[packing.S_CONTROL])
     expected = live_rows(windows, number)
@@ -189,7 +189,7 @@ def test_silence_counts_more_once_it_has_lasted(tmp_path: Path) -> None:
     dataset.begin()
     audio = np.zeros(4000, np.float32)
     audio[1000] = audio[1060] = audio[3000] = 0.5
-    dataset.add(audio, Clip("a.flac", 4000, "train", "", []))
+    dataset.add(audio, Clip("a.flac", 4000, "train", {}, []))
     windows = Windows(dataset, "train", SETTINGS.spec(dataset), 500)
     window = windows.draw(np.random.default_rng(0), silence_weight=3.0)
     weights = window.weights[window.context :]
@@ -205,7 +205,7 @@ def test_a_clip_shorter_than_a_window_is_used_whole(tmp_path: Path) -> None:
     dataset = Dataset(tmp_path / "data", RATE, HOP)
     dataset.begin()
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 501).astype(np.float32)
-    dataset.add(noise, Clip("a.flac", 501, "train", "", []))
+    dataset.add(noise, Clip("a.flac", 501, "train", {}, []))
     windows = Windows(dataset, "train", SETTINGS.spec(dataset), 5000)
     window = windows.draw(np.random.default_rng(0))
     assert len(window.targets) - window.context == 501 // HOP * HOP
@@ -226,7 +226,7 @@ def test_evenly_takes_different_windows_of_all_clips_each_time(dataset: Dataset)
 def test_nothing_to_learn_from_is_told(tmp_path: Path) -> None:
     dataset = Dataset(tmp_path / "data", RATE, HOP)
     dataset.begin()
-    dataset.add(np.full(8000, 1e-5, np.float32), Clip("a.flac", 8000, "train", "", []))
+    dataset.add(np.full(8000, 1e-5, np.float32), Clip("a.flac", 8000, "train", {}, []))
     spec = SETTINGS.spec(dataset)
     with pytest.raises(GhostnoteError, match=r"every clip to train on is silent; prepare others"):
         Windows(dataset, "train", spec, 60)
@@ -276,7 +276,7 @@ def test_silence_is_as_quiet_for_any_head(tmp_path: Path, head: dict[str, int]) 
     dataset.begin()
     audio = np.random.default_rng(2).integers(-1, 2, 2000).astype(np.float32) / np.float32(32768)
     audio[1000:1010] = 4.0 / 32768
-    dataset.add(audio, Clip("a.flac", 2000, "train", "", []))
+    dataset.add(audio, Clip("a.flac", 2000, "train", {}, []))
     windows = Windows(dataset, "train", config(**head).spec(dataset), 250)
     window = windows.draw(np.random.default_rng(0), silence_weight=3.0)
     loud = np.zeros(2000, bool)
