@@ -107,7 +107,8 @@ INTS = npt.NDArray[np.int64]
 # PRODUCT and STEP are the addresses of the compiled `add_product` and `step`.
 I_PRODUCT, I_STEP, I_COUNT, I_INDEX, I_PHASE, I_RING_POS = range(6)
 # A lane's ints: these, its level history, its ages. OFFSET is added to INDEX where chance is drawn.
-L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HISTORY = range(5)
+# HELD is 0 but where a GPU has the lane's past (`mailbox.py`): then it is the GPU's slot + 1.
+L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HELD, L_HISTORY = range(6)
 # A lane's settings: the temperature, the roles' velocities, the kits' weights.
 T_TEMPERATURE, T_VELOCITIES = range(2)
 
@@ -123,12 +124,16 @@ They are off the critical chain, and their weights are read once for all of them
 
 @dataclass(frozen=True)
 class Packed:
-    """A model as the kernel reads it: `header` int64, `weights` bytes that begin on a page."""
+    """A model as the kernel reads it: `header` int64, `weights` bytes that begin on a page.
+
+    `source` is what was packed, for a GPU, which packs it otherwise.
+    """
 
     spec: ModelSpec
     precision: str
     header: INTS
     weights: BYTES
+    source: Weights
 
 
 def aligned_bytes(count: int) -> BYTES:
@@ -177,7 +182,7 @@ class _Packer:
         data = aligned_bytes(self.size)
         data[:] = np.concatenate(self.blocks)
         header = np.array(self.head + self.lists, np.int64)
-        return Packed(self.spec, PRECISIONS[self.precision], header, data)
+        return Packed(self.spec, PRECISIONS[self.precision], header, data, self.weights)
 
     def _put(self, block: npt.NDArray[np.generic]) -> int:
         """Append a block and return its offset; every block begins at a cache line."""

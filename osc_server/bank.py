@@ -36,12 +36,12 @@ def lane_settings(core: Core, bank: int, lane: int) -> int:
 @inner
 def play_banks(core: Core) -> None:
     """Generate one hop of every lane."""
-    desk = core.desk[0]
+    hop = core.desk[0].hop
     for bank in range(core.banks.shape[0]):
         at = core.banks[bank]
         if at.count > 0:
             ints, floats = at.ints[at.which], at.floats[at.which]
-            _call_run(desk.run, at.header, at.weights, ints, floats, desk.hop, at.out, 0, 0)
+            _call_run(at.run, at.header, at.weights, ints, floats, hop, at.out, at.box, 0)
 
 
 @inner

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ghostnote.kernels import cpu
 from ghostnote.kernels import packing as p
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import Packed
@@ -19,6 +20,8 @@ from ghostnote.kernels.spec import ROLES
 from ghostnote.kernels.state import State
 
 from .desk import ARRIVED, Core, Floats
+from .gpu_bank import Gpu, Resident
+from .gpu_run import run_posted_address
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class _Memory:
     states: tuple[State, State]
     fresh: State
     out: Floats  # [lanes, hop]
+    resident: Resident | None  # on the GPU that plays it
     brought: int = 0  # commands that were submitted
 
 
@@ -43,10 +47,13 @@ def next_free(last: int, count: int, taken: Container[int]) -> int | None:
 
 
 class Banks:
-    """All banks of an engine, each with room for `lanes` voices in hops of `hop` samples."""
+    """All banks of an engine, each with room for `lanes` voices in hops of `hop` samples.
 
-    def __init__(self, core: Core, lanes: int, hop: int) -> None:
-        self._core, self._lanes, self._hop = core, lanes, hop
+    With a GPU, that plays the models whose rings hold floats: those not packed in int8.
+    """
+
+    def __init__(self, core: Core, lanes: int, hop: int, gpu: Gpu | None = None) -> None:
+        self._core, self._lanes, self._hop, self._gpu = core, lanes, hop, gpu
         self._memory: dict[int, _Memory] = {}
         self._last = -1
 
@@ -92,7 +99,9 @@ class Banks:
         for number in list(self._memory):
             seen = int(core.shared[ARRIVED + number])  # before its users, which it may have made
             if seen == self._memory[number].brought and core.shared[users + number] == 0:
-                del self._memory[number]
+                memory = self._memory.pop(number)
+                if self._gpu and memory.resident:
+                    self._gpu.leave(memory.resident)
 
     def _make(self, packed: Packed) -> int:
         core = self._core
@@ -102,7 +111,10 @@ class Banks:
         self._last = number
         states = State(packed, streams=self._lanes), State(packed, streams=self._lanes)
         out = np.zeros((self._lanes, self._hop), np.float32)
-        memory = _Memory(packed, states, State(packed), out)
+        resident = None
+        if self._gpu and packed.precision != "int8":
+            resident = self._gpu.open(packed, self._lanes)
+        memory = _Memory(packed, states, State(packed), out, resident)
         memory.brought = int(core.shared[ARRIVED + number])
         spec, header, row = packed.spec, packed.header, core.banks[number]
         row["header"], row["weights"] = header.ctypes.data, packed.weights.ctypes.data
@@ -111,6 +123,8 @@ class Banks:
         row["fresh_ints"] = memory.fresh.ints.ctypes.data
         row["fresh_floats"] = memory.fresh.floats.ctypes.data
         row["out"], row["which"], row["count"] = out.ctypes.data, 0, 0
+        row["run"] = run_posted_address() if resident else cpu.entry_points().run
+        row["box"] = resident.box.ctypes.data if resident else 0
         row["settings"], row["settings_size"] = header[p.S_SETTINGS], header[p.SETTINGS]
         row["lanes_at"], row["lane_ints"] = header[p.I_LANES], header[p.LANE_INTS]
         row["kit_weights"] = p.T_VELOCITIES + len(spec.roles)

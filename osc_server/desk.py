@@ -68,8 +68,7 @@ DESK = np.dtype(
         ("device_rate", "i8"),
         ("bursts", "i8"),  # how many have been seen
         ("burst_ns", "i8"),  # when the last of them was due
-        ("run", "i8"),  # addresses of the kernel's entries, which are so compiled once
-        ("prewarm", "i8"),
+        ("prewarm", "i8"),  # addresses of the kernel's entries, which are so compiled once
         ("hit", "i8"),
         ("copy_lane", "i8"),
         ("relay", "i8"),
@@ -160,6 +159,9 @@ BANK = np.dtype(
         ("fresh_ints", "i8"),
         ("fresh_floats", "i8"),
         ("out", "i8"),
+        # what plays a hop: the address of the kernel's `run`, or of `gpu_run.run_posted` and its box
+        ("run", "i8"),
+        ("box", "i8"),  # 0: none
         ("which", "i8"),  # pair of arrays in use
         ("count", "i8"),  # lanes
         # of the model: offsets in a state's floats, ints of a lane, sizes

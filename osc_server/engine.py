@@ -28,6 +28,7 @@ from . import desk as c
 from .banks import Banks, next_free
 from .commands import COMMAND, FRAME_NOW, Command, Op
 from .core import run
+from .gpu_bank import Gpu
 from .resample import Resampler
 from .ring import DRAINING, HEADER_WORDS, IDLE, FrameRing, RecordRing, TapRing, ring_set_state
 
@@ -103,10 +104,15 @@ class EngineOptions:
 
 
 class Engine:
-    """Plays one or more voices of a model into a frame ring, or into arrays."""
+    """Plays one or more voices of a model into a frame ring, or into arrays.
 
-    def __init__(self, packed: Packed, options: EngineOptions) -> None:
+    A `gpu` plays the models that are packed in fp32 or bf16; until it is there, and where it fails,
+    the CPU does. `close` ends it.
+    """
+
+    def __init__(self, packed: Packed, options: EngineOptions, gpu: Gpu | None = None) -> None:
         self.options = options
+        self.gpu = gpu
         self.spec = packed.spec
         hop, rate, channels = packed.spec.hop, packed.spec.samplerate, 2 * options.outputs
         try:
@@ -129,13 +135,13 @@ class Engine:
         voice_frames = _power(VOICE_TAP_SECONDS * rate)
         self._tables = _tables(hop, options.places, voice_frames, self.resampler, *rings)
         self._core = self._tables[0]
-        self._banks = Banks(self._core, options.places, hop)
+        self._banks = Banks(self._core, options.places, hop, gpu)
         self._primes: dict[int, State] = {}
         self._last_prime = -1
         desk, entries = self._core.desk[0], cpu.entry_points()
         desk["hop"], desk["rate"], desk["target"] = hop, rate, target
         desk["burst"], desk["device_rate"] = options.burst, options.samplerate
-        for entry in ("run", "prewarm", "hit", "copy_lane", "relay"):
+        for entry in ("prewarm", "hit", "copy_lane", "relay"):
             desk[entry] = getattr(entries, entry)
         desk["tempo"], desk["master"], desk["master_target"] = 120.0, 1.0, 1.0
         desk["signature"], desk["limiter"], desk["seed"] = 4.0, 1.0, options.seed
@@ -375,6 +381,10 @@ class Engine:
         """
         if self._thread is not None:
             raise GhostnoteError("the engine runs already")
+        if self.gpu:
+            hop = self.spec.hop / self.spec.samplerate
+            ring = self.target / self.options.samplerate
+            self.gpu.make_ready(max(2 * hop, ring / 2) if urgent else None)
         self._core.shared[c.STOP] = 0
         ring_set_state(self.ring.header, IDLE)  # until it has been full
         self._thread = threading.Thread(
@@ -397,6 +407,12 @@ class Engine:
             self._thread.join()
             self._thread = None
             ring_set_state(self.ring.header, DRAINING)  # an end is no underrun
+
+    def close(self) -> None:
+        """Stop, and end what runs on a GPU. May be called twice."""
+        self.stop()
+        if self.gpu:
+            self.gpu.close()
 
     def render(self, until: int) -> Frames:
         """Make hops until frame `until` and return their frames at the device's rate [n, 2]."""

@@ -68,7 +68,7 @@ def test_a_dilation_that_is_one_off_is_found_in_every_precision() -> None:
         packed = pack(wrong, it.weights, precision)
         with pytest.raises(GhostnoteError, match="does not agree"):
             parity.check_outputs(
-                Packed(it.spec, precision, packed.header, packed.weights), it.weights
+                Packed(it.spec, precision, packed.header, packed.weights, packed.source), it.weights
             )
 
 
