@@ -21,11 +21,22 @@ settings.load_profile("ghostnote")
 # Every process that a test starts inherits this, which is how we know it again at the end.
 _MARK = f"GHOSTNOTE_TEST_SESSION={uuid.uuid4().hex}"
 
+GPU = any(Path("/dev").glob("nvidia[0-9]*"))
+
 
 def pytest_configure() -> None:
     name, value = _MARK.split("=")
     os.environ[name] = value
+    # Triton decides when it is imported. Where there is no GPU, its kernels run in the interpreter.
+    if not GPU:
+        os.environ["TRITON_INTERPRET"] = "1"
     use_compile_cache()  # before a test imports numba; the programs that tests start inherit it
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not GPU and item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.hookimpl(trylast=True)

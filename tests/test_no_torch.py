@@ -1,4 +1,4 @@
-"""Playing and rendering need no torch: each runs in a process where importing it is an error."""
+"""Playing and rendering need neither torch nor Triton: importing one ends their process."""
 
 import subprocess
 import sys
@@ -13,8 +13,8 @@ import sys
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "torch":
-            print("torch was imported", file=sys.stderr, flush=True)
+        if name.partition(".")[0] in ("torch", "triton"):
+            print(name, "was imported", file=sys.stderr, flush=True)
             import os, traceback
             traceback.print_stack()
             os._exit(99)
@@ -31,8 +31,15 @@ for folder in ("kernels", "inference", "osc_server", "cli"):
             importlib.import_module(f"ghostnote.{folder}.{path.stem}")
             print(folder, path.stem)
 """
-# What imports torch on purpose.
-ALLOWED = {("cli", "train")}
+# What imports torch or Triton on purpose.
+ALLOWED = {
+    ("cli", "train"),
+    ("kernels", "gpu"),
+    ("kernels", "gpu_carry"),
+    ("kernels", "gpu_layers"),
+    ("kernels", "gpu_model"),
+    ("kernels", "gpu_state"),
+}
 
 
 def without_torch(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,427 @@
+"""GpuState: streams of one model on a GPU, with the methods of `state.State`.
+
+The past (rings, levels) lies on the device; settings, hits and ages lie here and go over when they
+have changed. `from_cpu` and `to_cpu` carry a stream between the kernels at any sample. One thread
+at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import triton
+
+from . import gpu, gpu_carry
+from .control import choke_array, strike
+from .errors import GhostnoteError
+from .gpu_model import (
+    HISTORY,
+    GpuPacked,
+    Options,
+    Shape,
+    options_of,
+    pack_gpu,
+    ring_slots,
+    shape_of,
+)
+from .packing import Packed, pack
+from .spec import ModelSpec
+from .state import MAX_KIT_WEIGHT, State
+from .weights import Weights
+
+FLOATS = npt.NDArray[np.float32]
+INTS = npt.NDArray[np.int64]
+
+MAX_STREAMS = 65536
+MOST = 4096
+"""Samples of one launch."""
+
+BIASES = 16 * 1024 * 1024
+"""Numbers that the gates' biases of the hops of one launch may take: 64 MB."""
+
+
+@dataclass(frozen=True)
+class GpuSnapshot:
+    """A GPU state's contents, taken out; `GpuState.restore` puts them back."""
+
+    spec: ModelSpec
+    precision: str
+    index: int
+    settings: tuple[npt.NDArray[np.generic], ...]
+    past: tuple[torch.Tensor, ...]
+
+
+def interpreted() -> bool:
+    """Tell whether the kernels run in Triton's interpreter, on the CPU."""
+    return not isinstance(gpu.play, triton.JITFunction)
+
+
+class GpuState:
+    """Streams of a model on a GPU: their past, their hits, their random numbers.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    weights : Weights or GpuPacked
+        A `GpuPacked` is shared with other states; its precision and device hold.
+    precision : str
+        One of `gpu_model.PRECISIONS`.
+    device : str
+        As torch names it; under TRITON_INTERPRET=1 always "cpu".
+    seed, stream, streams : int
+        As of `State`: lane i draws the numbers of stream `stream` + i.
+
+    Attributes
+    ----------
+    packed : GpuPacked
+    lanes : int
+        Number of streams; `padded` to whole tiles, which play silence of their own.
+    shape, options : Shape, Options
+        What the kernel is compiled for, and how.
+    rings, history : tensors
+        [slots, padded, R] and int32 [HISTORY, padded]; `gpu_layers` tells which slot is which sample.
+    bias : tensor
+        Gates' biases of the hop that was begun last, [padded, L, 2, D]; without conditioning of one
+        stream for all.
+    chance, top_k, temperature, ages, velocities, kits : arrays
+        Seeds, streams, offsets [3, padded], and settings and hits of each stream, on the host.
+
+    Raises
+    ------
+    GhostnoteError
+        If a value is impossible, or by every method as `State`'s do.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        weights: Weights | GpuPacked,
+        precision: str = "fp32",
+        device: str = "cuda",
+        seed: int = 0,
+        stream: int = 0,
+        streams: int = 1,
+    ) -> None:
+        if not 1 <= streams <= MAX_STREAMS:
+            raise GhostnoteError(f"streams must be 1 to {MAX_STREAMS}, found {streams}")
+        if not 0 <= stream <= 2**63 - streams:
+            raise GhostnoteError(f"stream must be 0 to 2^63 - {streams}, found {stream}")
+        if not isinstance(weights, GpuPacked):
+            weights = pack_gpu(spec, weights, precision, "cpu" if interpreted() else device)
+        self.packed = weights
+        self.lanes = streams
+        self._index = 0
+        at = self.packed.device
+        self.shape: Shape = shape_of(
+            spec,
+            self.packed.precision,
+            streams,
+            wide=interpreted() or self.packed.precision == "fp32",
+            programs=_programs(at),
+        )
+        self.options: Options = options_of(self.shape, self.packed.precision)
+        self.padded = -(-streams // self.shape.tile) * self.shape.tile
+        self.chance = np.zeros((3, self.padded), np.int64)  # seeds, streams, offsets
+        self.top_k = np.zeros(self.padded, np.int32)
+        self.temperature = np.ones(self.padded, np.float32)
+        self.ages = np.zeros((self.padded, len(spec.roles)), np.int64)
+        self.velocities = np.zeros((self.padded, len(spec.roles)), np.float32)
+        self.kits = np.zeros((self.padded, len(spec.kits)), np.float32)
+        self._chokes = choke_array(spec)
+        self.chance[1, :streams] = stream + np.arange(streams)
+        self.rings = torch.zeros(
+            (self.packed.slots, self.padded, self.packed.residual),
+            dtype=self.packed.matrices.dtype,
+            device=at,
+        )
+        self.history = torch.zeros((HISTORY, self.padded), dtype=torch.int32, device=at)
+        self.bias = self.packed.filter_bias[None]
+        self._sent: tuple[torch.Tensor, ...] | None = None
+        self.seed(seed)
+        if spec.kits:
+            self.set_kit([1.0] + [0.0] * (len(spec.kits) - 1))
+        self.reset()
+
+    @property
+    def index(self) -> int:
+        """Number of samples generated since the last reset."""
+        return self._index
+
+    def reset(self) -> None:
+        """Start again from silence under the present kit, with the same random numbers.
+
+        Every ring is filled with the layer's input after endless silence, one row for all its slots.
+        """
+        spec = self.packed.spec
+        self._index = 0
+        self.chance[2] = 0
+        self.ages[:] = max(spec.ages - 1, 0)
+        self.velocities[:] = 0.0
+        self.history.fill_(spec.silence)
+        self._sent = None
+        self.bias = self._biases(1)[0]
+        shape, packed = self.shape, self.packed
+        matrices, floats = packed.matrices.float(), packed.floats
+        layers, r, d = shape.layers, shape.residual, shape.gate
+        filters = matrices[: shape.residual_at].view(layers, shape.width, 2, r, d)
+        residuals = matrices[shape.residual_at : shape.skip_at].view(layers, d, r)
+        biases = floats[shape.residual_bias_at : shape.skip_bias_at].view(layers, r)
+        x = floats[shape.input_bias_at : shape.residual_bias_at].expand(self.padded, r)
+        if not spec.mixtures:  # silence is 0 to a mixture
+            table = floats[: shape.input_bias_at].view(spec.input_taps, spec.levels, r)
+            x = x + table[:, spec.silence].sum(dim=0)
+        at = 0
+        for layer, slots in enumerate(ring_slots(spec)):
+            heard = x.to(self.rings.dtype)
+            self.rings[at : at + slots] = heard
+            at += slots
+            powers = torch.exp2(
+                self.bias[:, layer]
+                + torch.einsum("br,krd->bkd", heard.float(), filters[layer].sum(dim=0))
+            )
+            e, f = powers.clamp(2.0**-40, 2.0**80).unbind(dim=1)
+            e = e.clamp(max=2.0**40)
+            z = (1.0 - e) / ((1.0 + e) * (1.0 + f))
+            x = x + z.to(self.rings.dtype).float() @ residuals[layer] + biases[layer]
+
+    def begin_at(self, index: int) -> None:
+        """Count the next sample as number `index`, a hop boundary; its chances are that sample's."""
+        if index < 0 or index % self.packed.spec.hop:
+            raise GhostnoteError(f"begin_at: sample {index} is no hop boundary")
+        # A slot is an index under a mask, so the past moves along.
+        by, at = index - self._index, 0
+        self.history = self.history.roll(by, dims=0)
+        for slots in ring_slots(self.packed.spec):
+            self.rings[at : at + slots] = self.rings[at : at + slots].roll(by, dims=0)
+            at += slots
+        self._index = index
+
+    def seed(self, seed: int, lane: int | None = None, stream: int | None = None) -> None:
+        """Choose the random numbers (0 to 2^63 - 1), and of these another stream if one is given."""
+        for name, value in (("seed", seed), ("stream", stream or 0)):
+            if not 0 <= value < 2**63:
+                raise GhostnoteError(f"{name} must be 0 to 2^63 - 1, found {value}")
+        rows = self._rows(lane)
+        self.chance[0, rows] = seed
+        if stream is not None:
+            self.chance[1, rows] = stream
+        self._sent = None
+
+    def set_sampling(
+        self, temperature: float = 1.0, top_k: int = 0, lane: int | None = None
+    ) -> None:
+        """Choose how levels are drawn: temperature 0.01 to 10, `top_k` levels (0: all)."""
+        if not 0.01 <= temperature <= 10.0:
+            raise GhostnoteError(f"temperature must be 0.01 to 10, found {temperature}")
+        if top_k < 0:
+            raise GhostnoteError(f"top_k must be 0 (all) or more, found {top_k}")
+        rows = self._rows(lane)
+        self.temperature[rows] = temperature
+        self.top_k[rows] = min(top_k, self.packed.spec.choices)
+        self._sent = None
+
+    def set_kit(self, weights: Sequence[float], lane: int | None = None) -> None:
+        """Set the kit weights [kits] from the next hop boundary on; all zero plays texture."""
+        kits = len(self.packed.spec.kits)
+        if len(weights) != kits:
+            raise GhostnoteError(f"kit weights: expected {kits}, found {len(weights)}")
+        if not all(-MAX_KIT_WEIGHT <= weight <= MAX_KIT_WEIGHT for weight in weights):
+            raise GhostnoteError(
+                f"kit weights: must be -{MAX_KIT_WEIGHT:g} to {MAX_KIT_WEIGHT:g}, found {[*weights]}"
+            )
+        self.kits[self._rows(lane)] = weights
+
+    def hit(self, role: int, velocity: float, lane: int | None = None) -> None:
+        """Strike a role (number) with a velocity (0 to 1) at the next hop boundary."""
+        spec = self.packed.spec
+        roles = len(spec.roles)
+        if not 0 <= role < roles:
+            raise GhostnoteError(f"hit: role {role} of a model with {roles} roles; count from 0")
+        if not 0.0 <= velocity <= 1.0:
+            raise GhostnoteError(f"hit: velocity must be 0 to 1, found {velocity}")
+        for one in range(self.lanes)[self._rows(lane)]:
+            ages, velocities = self.ages[one], self.velocities[one]
+            strike(ages, velocities, self._chokes, spec.ages - 1, role, velocity)
+
+    def generate(self, out: FLOATS) -> None:
+        """Write the next samples into `out` float32 [n], or [streams, n] of several streams."""
+        if out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise GhostnoteError("generate: the output must be contiguous float32")
+        rows = out.reshape(self.lanes, self._count(out.shape))
+        done = 0
+        while done < rows.shape[1]:
+            count = self._launchable(rows.shape[1] - done)
+            found = torch.full((self.lanes, count), torch.nan, device=self.packed.device)
+            self._launch(count, found, None, None)
+            rows[:, done : done + count] = found.cpu().numpy()
+            done += count
+
+    def teacher_force(self, levels: INTS) -> FLOATS:
+        """Feed `levels` int64 [n] (or [streams, n]) as if they had been drawn.
+
+        Returns what the network puts out for each, [n, O] (or [streams, n, O]), O as `spec.outputs`.
+        """
+        spec = self.packed.spec
+        fed = np.ascontiguousarray(levels, np.int64)
+        rows = fed.reshape(self.lanes, self._count(fed.shape))
+        if fed.size and not (fed.min() >= 0 and fed.max() < spec.levels):
+            raise GhostnoteError(f"teacher forcing: levels must be 0 to {spec.levels - 1}")
+        outputs = np.full((*rows.shape, spec.outputs), np.nan, np.float32)
+        done = 0
+        while done < rows.shape[1]:
+            count = self._launchable(rows.shape[1] - done)
+            part = np.ascontiguousarray(rows[:, done : done + count], np.int32)
+            forced = torch.from_numpy(part).to(self.packed.device)
+            found = torch.full((*part.shape, spec.outputs), torch.nan, device=forced.device)
+            self._launch(count, None, forced, found)
+            outputs[:, done : done + count] = found.cpu().numpy()
+            done += count
+        return outputs.reshape(*fed.shape, spec.outputs)
+
+    def save(self) -> GpuSnapshot:
+        """Take out a copy of the state."""
+        return GpuSnapshot(
+            self.packed.spec,
+            self.packed.precision,
+            self._index,
+            tuple(array.copy() for array in self._settings()),
+            (self.rings.clone(), self.history.clone(), self.bias.clone()),
+        )
+
+    def restore(self, snapshot: GpuSnapshot) -> None:
+        """Put a state back that `save` took from one of the same model shape and streams."""
+        ours = (self.packed.spec, self.packed.precision, self.rings.shape)
+        if (snapshot.spec, snapshot.precision, snapshot.past[0].shape) != ours:
+            raise GhostnoteError("state: the snapshot is of a model of another shape")
+        self._index = snapshot.index
+        for array, saved in zip(self._settings(), snapshot.settings, strict=True):
+            array[:] = saved
+        self.rings.copy_(snapshot.past[0])
+        self.history.copy_(snapshot.past[1])
+        self.bias = snapshot.past[2].to(self.packed.device, copy=True)
+        self._sent = None
+
+    def from_cpu(self, state: State) -> None:
+        """Go on as a CPU state of the same model and as many lanes would."""
+        gpu_carry.from_cpu(self, state)
+        self._sent = None
+
+    def to_cpu(self, packed: Packed | None = None) -> State:
+        """Return a CPU state that goes on as this one would.
+
+        `packed` is the model as the CPU plays it, in fp32 if it is not given.
+        """
+        return gpu_carry.to_cpu(self, packed or pack(self.packed.spec, self.packed.weights))
+
+    def _settings(self) -> tuple[npt.NDArray[np.generic], ...]:
+        return (
+            self.chance, self.top_k, self.temperature, self.ages, self.velocities, self.kits,
+        )  # fmt: skip
+
+    def _launchable(self, left: int) -> int:
+        """Return how many of `left` samples one launch makes: the rest of a hop, or whole hops."""
+        spec = self.packed.spec
+        if not spec.conditioning:
+            return min(left, MOST)
+        if phase := self._index % spec.hop:
+            return min(left, spec.hop - phase)
+        size = self.padded * self.packed.filter_bias.numel()
+        return min(left, max(1, min(MOST // spec.hop, BIASES // size)) * spec.hop)
+
+    def _launch(
+        self,
+        count: int,
+        out: torch.Tensor | None,
+        forced: torch.Tensor | None,
+        outputs: torch.Tensor | None,
+    ) -> None:
+        spec, packed, s = self.packed.spec, self.packed, self.shape
+        bias, hop = self.bias[None], count
+        if spec.conditioning and self._index % spec.hop == 0:
+            hop = spec.hop
+            bias = self._biases(-(-count // hop))
+            self.bias = bias[-1]
+        if self._sent is None:
+            arrays = (self.chance, self.top_k, self.temperature)
+            self._sent = tuple(torch.from_numpy(a.copy()).to(packed.device) for a in arrays)
+        at = packed.device
+        with torch.cuda.device(at) if at.type == "cuda" else contextlib.nullcontext():
+            gpu.play[(self.padded // s.tile,)](
+                packed.matrices,
+                packed.floats,
+                packed.places,
+                self.rings,
+                self.history,
+                *self._sent,
+                bias,
+                out,
+                forced,
+                outputs,
+                self._index,
+                count,
+                hop,
+                bias.stride(0),
+                bias.stride(2),
+                bias.stride(1) if spec.conditioning else 0,
+                self.lanes,
+                self.padded,
+                s,
+                forced is not None,
+                bool(self.top_k.any()),
+                **self.options._asdict(),
+                enable_fp_fusion=True,
+            )
+        self._index += count
+
+    def _biases(self, hops: int) -> torch.Tensor:
+        """Return the gates' biases of the next hops, [hops, padded, L, 2, D], and grow ages by these.
+
+        Without conditioning [hops, 1, L, 2, D], the same for all.
+        """
+        spec, packed = self.packed.spec, self.packed
+        if not spec.conditioning:
+            return packed.filter_bias.expand(hops, 1, *packed.filter_bias.shape)
+        at, rows = packed.device, []
+        if spec.roles:
+            ages = torch.from_numpy(self.ages).to(at) + torch.arange(hops, device=at)[:, None, None]
+            features = packed.cond["age_table"][
+                ages.clamp(max=spec.ages - 1)
+            ]  # [hops, B, roles, F]
+            loud = features * torch.from_numpy(self.velocities).to(at)[..., None]
+            rows.append(torch.cat([features, loud], dim=-1).flatten(start_dim=2))
+            np.minimum(self.ages + hops, spec.ages - 1, out=self.ages)
+        rows.append(torch.from_numpy(self.kits).to(at).expand(hops, -1, -1))
+        hidden = torch.cat(rows, dim=-1)
+        for i in range(len(spec.cond_hidden)):
+            weight, bias = packed.cond[f"cond_weight.{i}"], packed.cond[f"cond_bias.{i}"]
+            hidden = torch.relu(hidden @ weight.T + bias)
+        out = packed.cond["cond_out_weight"]  # [E, L, 2, D]
+        biases = hidden @ out.flatten(start_dim=1) + packed.filter_bias.flatten()
+        return biases.view(hops, self.padded, *packed.filter_bias.shape)
+
+    def _rows(self, lane: int | None) -> slice:
+        if lane is None:
+            return slice(0, self.lanes)
+        if not 0 <= lane < self.lanes:
+            raise GhostnoteError(f"lane {lane} of {self.lanes}; count from 0")
+        return slice(lane, lane + 1)
+
+    def _count(self, shape: tuple[int, ...]) -> int:
+        """Return the samples a stream of an array [n] or [streams, n]."""
+        if len(shape) == 2 and shape[0] == self.lanes:
+            return shape[1]
+        if len(shape) == 1 and self.lanes == 1:
+            return shape[0]
+        raise GhostnoteError(f"state of {self.lanes} streams: found an array of shape {[*shape]}")
+
+
+def _programs(device: torch.device) -> int:
+    """Return how many programs a device runs at once, one on each multiprocessor."""
+    if device.type != "cuda":
+        return 132
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
