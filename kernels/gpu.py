@@ -10,8 +10,6 @@ Launch from one thread at a time per state.
 
 from __future__ import annotations
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
@@ -31,26 +29,26 @@ _PLAIN = ["index", "count", "hop", "bias_hop", "bias_layer", "bias_lane", "strea
 
 @triton.jit(do_not_specialize=_PLAIN)
 def play(
-    matrices: Any,
-    floats: Any,
-    places: Any,
-    rings: Any,
-    history: Any,
-    chance: Any,
-    top_ks: Any,
-    temperatures: Any,
-    bias: Any,
-    out: Any,
-    forced: Any,
-    outputs: Any,
+    matrices: tl.tensor,
+    floats: tl.tensor,
+    places: tl.tensor,
+    rings: tl.tensor,
+    history: tl.tensor,
+    chance: tl.tensor,
+    top_ks: tl.tensor,
+    temperatures: tl.tensor,
+    bias: tl.tensor,
+    out: tl.tensor,
+    forced: tl.tensor,
+    outputs: tl.tensor,
     index: tl.int64,
-    count: Any,
-    hop: Any,
+    count: tl.tensor,
+    hop: tl.tensor,
     bias_hop: tl.int64,
     bias_layer: tl.int64,
     bias_lane: tl.int64,
-    streams: Any,
-    lanes: Any,
+    streams: tl.tensor,
+    lanes: tl.tensor,
     s: tl.constexpr,
     FORCED: tl.constexpr,
     TOP_K: tl.constexpr,

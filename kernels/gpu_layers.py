@@ -10,11 +10,12 @@ sample that is made.
 Between two samples a kernel must pass a barrier of its program (`tl.debug_barrier`): what a layer
 stores of one sample, other threads read for a later one. Within a sample nothing that is stored is
 read, so loads may run ahead as far as the compiler likes.
+
+Parameters are annotated as `tl.tensor`, pointers too: Triton's compiler looks at annotations, and
+knows nothing of `typing`.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import triton
 import triton.language as tl
@@ -32,7 +33,7 @@ RANK_OF_INFINITY: tl.constexpr = tl.constexpr(0x7F800000)
 
 
 @triton.jit
-def product(a: Any, w: Any, total: Any, s: tl.constexpr) -> Any:
+def product(a: tl.tensor, w: tl.tensor, total: tl.tensor, s: tl.constexpr) -> tl.tensor:
     """Return total [B, N] + a [B, K] times w [K, N], summed in float32."""
     if s.wide:
         return tl.dot(a.to(tl.float32), w.to(tl.float32), total, input_precision="ieee")
@@ -40,7 +41,7 @@ def product(a: Any, w: Any, total: Any, s: tl.constexpr) -> Any:
 
 
 @triton.jit
-def gated(a: Any, b: Any) -> Any:
+def gated(a: tl.tensor, b: tl.tensor) -> tl.tensor:
     """Return tanh(a') sigmoid(b') of a, b = a', b' times GATE_FACTORS (`activations.gated`)."""
     e = tl.exp2(tl.minimum(tl.maximum(a, -40.0), 40.0))
     f = tl.exp2(tl.minimum(tl.maximum(b, -80.0), 80.0))
@@ -48,21 +49,29 @@ def gated(a: Any, b: Any) -> Any:
 
 
 @triton.jit
-def level_at(history: Any, at: Any, lane: Any, lanes: Any) -> Any:
+def level_at(history: tl.tensor, at: tl.tensor, lane: tl.tensor, lanes: tl.tensor) -> tl.tensor:
     """Return the level [B] that each stream had at a sample: one of the last HISTORY."""
     return tl.load(history + (at & (HISTORY - 1)).to(tl.int32) * lanes + lane)
 
 
 @triton.jit
-def keep_level(history: Any, at: Any, level: Any, lane: Any, lanes: Any) -> None:
+def keep_level(
+    history: tl.tensor, at: tl.tensor, level: tl.tensor, lane: tl.tensor, lanes: tl.tensor
+) -> None:
     """Note the level [B] of a sample."""
     tl.store(history + (at & (HISTORY - 1)).to(tl.int32) * lanes + lane, level)
 
 
 @triton.jit
 def embed(
-    newest: Any, history: Any, now: Any, lane: Any, lanes: Any, floats: Any, s: tl.constexpr
-) -> Any:
+    newest: tl.tensor,
+    history: tl.tensor,
+    now: tl.tensor,
+    lane: tl.tensor,
+    lanes: tl.tensor,
+    floats: tl.tensor,
+    s: tl.constexpr,
+) -> tl.tensor:
     """Return x [B, R]: the sum of what the last levels mean, `newest` [B] the one before `now`."""
     r = tl.arange(0, s.residual)
     x = tl.zeros((s.tile, s.residual), tl.float32)
@@ -81,7 +90,9 @@ def embed(
 
 
 @triton.jit
-def ring_rows(rings: Any, slot: Any, lane: Any, lanes: Any, s: tl.constexpr) -> Any:
+def ring_rows(
+    rings: tl.tensor, slot: tl.tensor, lane: tl.tensor, lanes: tl.tensor, s: tl.constexpr
+) -> tl.tensor:
     """Return pointers [B, R] to the streams' rows of a slot; rings are [slots, lanes, R]."""
     r = tl.arange(0, s.residual)
     row = slot.to(tl.int64) * lanes + lane
@@ -90,9 +101,9 @@ def ring_rows(rings: Any, slot: Any, lane: Any, lanes: Any, s: tl.constexpr) -> 
 
 @triton.jit
 def gates_before(
-    rings: Any, now: Any, layer: Any, part: Any, lane: Any, lanes: Any, places: Any,
-    matrices: Any, bias: Any, bias_lane: Any, s: tl.constexpr,
-) -> Any:  # fmt: skip
+    rings: tl.tensor, now: tl.tensor, layer: tl.tensor, part: tl.tensor, lane: tl.tensor, lanes: tl.tensor, places: tl.tensor,
+    matrices: tl.tensor, bias: tl.tensor, bias_lane: tl.tensor, s: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """Return what bias and past add to a part of a layer's gates: both halves, [B, part] each.
 
     It does not wait for the layer before. `bias` points to the layer's [lanes, 2, D], of which
@@ -117,7 +128,14 @@ def gates_before(
 
 @triton.jit
 def take_in(
-    rings: Any, x: Any, now: Any, layer: Any, lane: Any, lanes: Any, places: Any, s: tl.constexpr
+    rings: tl.tensor,
+    x: tl.tensor,
+    now: tl.tensor,
+    layer: tl.tensor,
+    lane: tl.tensor,
+    lanes: tl.tensor,
+    places: tl.tensor,
+    s: tl.constexpr,
 ) -> None:
     """Store a layer's input x [B, R] in its ring."""
     mask = tl.load(places + s.layers + layer)
@@ -126,7 +144,15 @@ def take_in(
 
 
 @triton.jit
-def gates_now(x: Any, a: Any, b: Any, layer: Any, part: Any, matrices: Any, s: tl.constexpr) -> Any:
+def gates_now(
+    x: tl.tensor,
+    a: tl.tensor,
+    b: tl.tensor,
+    layer: tl.tensor,
+    part: tl.tensor,
+    matrices: tl.tensor,
+    s: tl.constexpr,
+) -> tl.tensor:
     """Return a part of a layer's gates z [B, part]: `gates_before` and the present input x."""
     c = part * s.part + tl.arange(0, s.part)
     r = tl.arange(0, s.residual)
@@ -138,7 +164,14 @@ def gates_now(x: Any, a: Any, b: Any, layer: Any, part: Any, matrices: Any, s: t
 
 
 @triton.jit
-def add_residual(y: Any, z: Any, layer: Any, part: Any, matrices: Any, s: tl.constexpr) -> Any:
+def add_residual(
+    y: tl.tensor,
+    z: tl.tensor,
+    layer: tl.tensor,
+    part: tl.tensor,
+    matrices: tl.tensor,
+    s: tl.constexpr,
+) -> tl.tensor:
     """Return y [B, R] and what a part of a layer's gates adds to the residual path."""
     c = part * s.part + tl.arange(0, s.part)
     r = tl.arange(0, s.residual)
@@ -147,7 +180,14 @@ def add_residual(y: Any, z: Any, layer: Any, part: Any, matrices: Any, s: tl.con
 
 
 @triton.jit
-def add_skip(skip: Any, z: Any, layer: Any, part: Any, matrices: Any, s: tl.constexpr) -> Any:
+def add_skip(
+    skip: tl.tensor,
+    z: tl.tensor,
+    layer: tl.tensor,
+    part: tl.tensor,
+    matrices: tl.tensor,
+    s: tl.constexpr,
+) -> tl.tensor:
     """Return skip [B, S] and what a part of a layer's gates adds to it."""
     c = part * s.part + tl.arange(0, s.part)
     k = tl.arange(0, s.skip)
@@ -157,9 +197,9 @@ def add_skip(skip: Any, z: Any, layer: Any, part: Any, matrices: Any, s: tl.cons
 
 @triton.jit
 def layers(
-    x: Any, rings: Any, now: Any, lane: Any, lanes: Any, places: Any, matrices: Any, floats: Any,
-    bias: Any, bias_layer: Any, bias_lane: Any, s: tl.constexpr,
-) -> Any:  # fmt: skip
+    x: tl.tensor, rings: tl.tensor, now: tl.tensor, lane: tl.tensor, lanes: tl.tensor, places: tl.tensor, matrices: tl.tensor, floats: tl.tensor,
+    bias: tl.tensor, bias_layer: tl.tensor, bias_lane: tl.tensor, s: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """Return the skip sum [B, S] of all layers over x [B, R], and take their inputs into the rings.
 
     `bias` points to this hop's [L] biases, `bias_layer` numbers apart. One loop runs over the parts
@@ -190,7 +230,7 @@ def layers(
 
 
 @triton.jit
-def head(skip: Any, matrices: Any, floats: Any, s: tl.constexpr) -> Any:
+def head(skip: tl.tensor, matrices: tl.tensor, floats: tl.tensor, s: tl.constexpr) -> tl.tensor:
     """Return the outputs of the next sample from the skip sum [B, S].
 
     Of a softmax the logits [B, Q], thrice; of a mixture its logits, means and log-scales, [B, Q] each.
@@ -219,7 +259,7 @@ def head(skip: Any, matrices: Any, floats: Any, s: tl.constexpr) -> Any:
 
 
 @triton.jit
-def uniforms(seed: Any, stream: Any, at: Any) -> Any:
+def uniforms(seed: tl.tensor, stream: tl.tensor, at: tl.tensor) -> tl.tensor:
     """Return the two uniform numbers [B] of a sample: `rng.uniform_pair` of int64 [B]."""
     low, high = (at & 0xFFFFFFFF).to(tl.uint32), (at >> 32).to(tl.uint32)
     stream_low, stream_high = (stream & 0xFFFFFFFF).to(tl.uint32), (stream >> 32).to(tl.uint32)
@@ -229,14 +269,16 @@ def uniforms(seed: Any, stream: Any, at: Any) -> Any:
 
 
 @triton.jit
-def rank_of(x: Any) -> Any:
+def rank_of(x: tl.tensor) -> tl.tensor:
     """Return where each float32 stands among all (`activations._of_rank`), int32."""
     bits = tl.where(x == 0.0, 0.0, x).to(tl.int32, bitcast=True)
     return tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
 
 @triton.jit
-def keep_greatest(weights: Any, logits: Any, top_k: Any, s: tl.constexpr) -> Any:
+def keep_greatest(
+    weights: tl.tensor, logits: tl.tensor, top_k: tl.tensor, s: tl.constexpr
+) -> tl.tensor:
     """Return weights [B, Q] with 0 for all but each stream's `top_k` [B] greatest logits and equals.
 
     The k-th greatest is found by halving the range of float ranks, as `draw.keep_greatest` does.
@@ -258,8 +300,13 @@ def keep_greatest(weights: Any, logits: Any, top_k: Any, s: tl.constexpr) -> Any
 
 @triton.jit
 def choose(
-    logits: Any, temperature: Any, top_k: Any, u: Any, s: tl.constexpr, TOP_K: tl.constexpr
-) -> Any:
+    logits: tl.tensor,
+    temperature: tl.tensor,
+    top_k: tl.tensor,
+    u: tl.tensor,
+    s: tl.constexpr,
+    TOP_K: tl.constexpr,
+) -> tl.tensor:
     """Return what uniform numbers u [B] choose among logits [B, Q]: inverse CDF in index order.
 
     Where rounding lets no running sum exceed the threshold, it is the last that has weight.
@@ -279,9 +326,9 @@ def choose(
 
 @triton.jit
 def draw(
-    first: Any, second: Any, third: Any, temperature: Any, top_k: Any, u: Any, v: Any,
+    first: tl.tensor, second: tl.tensor, third: tl.tensor, temperature: tl.tensor, top_k: tl.tensor, u: tl.tensor, v: tl.tensor,
     s: tl.constexpr, TOP_K: tl.constexpr,
-) -> Any:  # fmt: skip
+) -> tl.tensor:  # fmt: skip
     """Return the level int32 [B] that two uniform numbers [B] draw from the head's outputs."""
     chosen = choose(first, temperature, top_k, u, s, TOP_K)
     if s.groups == 1:
@@ -297,7 +344,7 @@ def draw(
 
 
 @triton.jit
-def sample_of(level: Any, floats: Any, s: tl.constexpr) -> Any:
+def sample_of(level: tl.tensor, floats: tl.tensor, s: tl.constexpr) -> tl.tensor:
     """Return the sample, -1 to 1, that each level [B] means."""
     if s.groups == 3:
         return (level - HALF_RANGE).to(tl.float32) / HALF_RANGE

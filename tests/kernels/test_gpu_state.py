@@ -164,7 +164,7 @@ def test_what_does_not_fit_is_refused(message: str) -> None:
 
 
 @triton.jit
-def draw_numbers(seeds: Any, streams: Any, indices: Any, out: Any) -> None:
+def draw_numbers(seeds: tl.tensor, streams: tl.tensor, indices: tl.tensor, out: tl.tensor) -> None:
     i = tl.arange(0, 16)
     u, v = uniforms(tl.load(seeds + i), tl.load(streams + i), tl.load(indices + i))
     tl.store(out + 2 * i, u)
@@ -184,7 +184,12 @@ def test_random_numbers_are_those_of_the_cpu() -> None:
 
 @triton.jit
 def choose_levels(
-    logits: Any, temperatures: Any, top_ks: Any, us: Any, out: Any, s: tl.constexpr
+    logits: tl.tensor,
+    temperatures: tl.tensor,
+    top_ks: tl.tensor,
+    us: tl.tensor,
+    out: tl.tensor,
+    s: tl.constexpr,
 ) -> None:
     i = tl.arange(0, s.tile)
     row = tl.load(logits + i[:, None] * s.out + tl.arange(0, s.out)[None, :])
