@@ -16,6 +16,7 @@ from .progress import progress_bar
 FILES_PER_REASON = 5
 _OF_CORPUS = (
     "kits",
+    "texture",
     "groove_minutes",
     "drill_minutes",
     "blend_minutes",
@@ -37,6 +38,14 @@ def prepare(
     ] = None,
     kits: Annotated[
         str | None, typer.Option(help="With --corpus: its kits to use, separated by commas.")
+    ] = None,
+    texture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL=KIT+KIT,...",
+            help="With --corpus, in place of --kits: render textures, grooves of which no hit is"
+            " told. The model's kits are then 'LABEL sparse' and 'LABEL dense'.",
+        ),
     ] = None,
     samplerate: Annotated[int, typer.Option(help="Of the model to be, in Hz.")] = 24000,
     hop: Annotated[
@@ -89,14 +98,15 @@ def prepare(
             )
     elif corpus is not None:
         _refuse(context, "recordings", _OF_RECORDINGS)
-        if kits is None:
+        if (kits is None) == (texture is None):
             known = sorted(path.stem for path in (corpus / "kits").glob("*.csv"))
             names = ", ".join(name for name in known if name != "index")
             raise typer.BadParameter(
-                f"say with --kits which to use; {corpus} has {names or 'none'}"
+                f"say with either --kits or --texture which to use; {corpus} has {names or 'none'}"
             )
+        labels = _labels(texture or "")
         options = GrooveOptions(
-            tuple(name.strip() for name in kits.split(",") if name.strip()),
+            _names(kits or "", ",") if kits is not None else tuple(kit for kit, _ in labels),
             samplerate,
             hop,
             groove_minutes,
@@ -104,11 +114,27 @@ def prepare(
             blend_minutes,
             validation_minutes,
             seed,
+            labels,
         )
         with progress_bar() as progress:
             dataset = prepare_grooves(corpus, out, options, progress)
     for line in [*skipped(dataset.skipped), *summary(dataset)]:
         print(line)
+
+
+def _names(text: str, separator: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(separator) if name.strip())
+
+
+def _labels(texture: str) -> tuple[tuple[str, str], ...]:
+    """Returns (kit, label) of each kit in a text like "electronic=a+b,acoustic=c"."""
+    labels = []
+    for part in _names(texture, ","):
+        label, equals, kits = part.partition("=")
+        if not (label.strip() and equals and _names(kits, "+")):
+            raise typer.BadParameter(f"--texture: {part!r} is not of the form LABEL=KIT+KIT")
+        labels += [(kit, label.strip()) for kit in _names(kits, "+")]
+    return tuple(labels)
 
 
 def skipped(files: Sequence[dict[str, str]]) -> list[str]:

@@ -28,6 +28,9 @@ from .kits import Kit, load_kit, soft_clip
 CHOKES = (("hat", "open"),)
 CLIP_SECONDS = 20.0
 SHORTEST_GROOVE = 4.0
+SPARSE, DENSE = 4.0, 14.0
+"""Hits per second of textures that count as wholly sparse and wholly dense; nine in ten grooves of
+the Groove MIDI Dataset lie between."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many steps are done and how many there are."""
@@ -39,6 +42,10 @@ class GrooveOptions:
 
     In a blend two kits play each hit together, with weights that add up to 1: a model that has
     heard them plays a mixture of kits as one drum between the two.
+
+    With `labels`, (kit, label) of each kit, textures are rendered: grooves of which no hit is told.
+    The model knows two kits of each label instead, "LABEL sparse" and "LABEL dense", and each clip
+    lies between the two by its hits per second. There are no drills and blends then.
     """
 
     kits: tuple[str, ...]
@@ -49,8 +56,11 @@ class GrooveOptions:
     blend_minutes: float = 2.0
     validation_minutes: float = 1.0
     seed: int = 1
+    labels: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.labels and {kit for kit, _ in self.labels} != set(self.kits):
+            raise GhostnoteError("data prepare: give each kit one label, or none any")
         if not self.kits:
             raise GhostnoteError("data prepare: name at least one kit")
         if len(set(self.kits)) != len(self.kits):
@@ -59,7 +69,8 @@ class GrooveOptions:
             value = getattr(self, field.name)
             if field.name.endswith("_minutes") and not 0.0 <= value <= 10_000.0:
                 raise GhostnoteError(f"data prepare: {field.name} must be 0 to 10000, is {value}")
-        if self.groove_minutes + self.drill_minutes <= 0:
+        drills = 0.0 if self.labels else self.drill_minutes
+        if self.groove_minutes + drills <= 0:
             raise GhostnoteError("data prepare: ask for some minutes of grooves or drills")
         if self.seed < 0:
             raise GhostnoteError(f"data prepare: seed must be 0 or more, is {self.seed}")
@@ -76,7 +87,14 @@ def prepare_grooves(
         If `out` is in use, no groove or no kit is left that could be used, a kit is unknown, or no
         model can have such a sample rate, hop or kits.
     """
-    dataset = Dataset(out, options.samplerate, options.hop, ROLES, options.kits, CHOKES)
+    labels = dict(options.labels)
+    dataset = Dataset(out, options.samplerate, options.hop)
+    if labels:
+        dataset.kits = tuple(
+            name for label in sorted(set(labels.values())) for name in _ends(label)
+        )
+    else:
+        dataset.roles, dataset.kits, dataset.chokes = ROLES, options.kits, CHOKES
     TrainConfig().spec(dataset)  # refuses what no model could be trained on, before any work
     sources = _read_manifest(corpus)
     kits = _load_kits(corpus, options, dataset)
@@ -87,7 +105,8 @@ def prepare_grooves(
         reason = f"; first reason: {dataset.skipped[0]['reason']}" if dataset.skipped else ""
         raise GhostnoteError(f"corpus {corpus}: no groove of the train split is usable{reason}")
     dataset.begin()
-    dataset.kits = tuple(kit.name for kit in kits.values())
+    if not labels:
+        dataset.kits = tuple(kit.name for kit in kits.values())
     plans = {number: _plan(options, grooves, len(kits)) for number in kits}
     total, done = sum(count for plan in plans.values() for *_, count in plan), 0
     for number, kit in kits.items():
@@ -101,7 +120,8 @@ def prepare_grooves(
                     hits = _pick_stretch(rng, grooves[split])
                 else:
                     hits = drill(rng, CLIP_SECONDS, tuple(kit.layers))
-                _render_clip(dataset, parts, f"{kit.name}-{split}-{kind}-{i:03d}.flac", split, hits)
+                name = f"{kit.name}-{split}-{kind}-{i:03d}.flac"
+                _render_clip(dataset, parts, name, split, hits, labels.get(kit.name))
                 done += 1
                 if progress:
                     progress(f"{kit.name}: {split} {kind}s", done, total)
@@ -118,10 +138,10 @@ def _plan(
     held_back = options.validation_minutes
     minutes = [
         ("train", "groove", options.groove_minutes),
-        ("train", "drill", options.drill_minutes),
-        ("train", "blend", options.blend_minutes if kits > 1 else 0.0),
+        ("train", "drill", 0.0 if options.labels else options.drill_minutes),
+        ("train", "blend", 0.0 if options.labels or kits == 1 else options.blend_minutes),
         ("validation", "groove", held_back if grooves["validation"] else 0.0),
-        ("validation", "drill", held_back / 2),
+        ("validation", "drill", 0.0 if options.labels else held_back / 2),
     ]
     return [(split, kind, math.ceil(m * 60.0 / CLIP_SECONDS)) for split, kind, m in minutes]
 
@@ -137,7 +157,7 @@ def _load_kits(corpus: Path, options: GrooveOptions, dataset: Dataset) -> dict[i
                 f"corpus {corpus}: has no kit {name!r}; it has {', '.join(known) or 'none'}"
             )
         try:
-            kits[number] = load_kit(corpus, name, options.samplerate, dataset.roles)
+            kits[number] = load_kit(corpus, name, options.samplerate, ROLES)
         except GhostnoteError as error:
             dataset.skipped.append({"file": f"kits/{name}.csv", "reason": str(error)})
         else:
@@ -182,6 +202,11 @@ def _pick_stretch(rng: np.random.Generator, grooves: Sequence[list[Hit]]) -> lis
     return crop(hits, start, CLIP_SECONDS)
 
 
+def _ends(label: str) -> tuple[str, str]:
+    """Return the names of the two kits between which a label's textures lie."""
+    return f"{label} sparse", f"{label} dense"
+
+
 def _blend(rng: np.random.Generator, kit: Kit, others: Sequence[Kit]) -> list[tuple[Kit, float]]:
     """Return a kit and another one with random weights that add up to 1."""
     weight = round(float(rng.uniform(0.15, 0.85)), 2)
@@ -189,11 +214,17 @@ def _blend(rng: np.random.Generator, kit: Kit, others: Sequence[Kit]) -> list[tu
 
 
 def _render_clip(
-    dataset: Dataset, parts: Sequence[tuple[Kit, float]], name: str, split: str, hits: list[Hit]
+    dataset: Dataset,
+    parts: Sequence[tuple[Kit, float]],
+    name: str,
+    split: str,
+    hits: list[Hit],
+    label: str | None,
 ) -> None:
     """Render hits at the hop boundary after each, where a trigger would start when played.
 
-    `parts` are the kits that play them together, and the weight of each.
+    `parts` are the kits that play them together, and the weight of each; with a label, the clip is
+    texture.
     """
     hop = dataset.hop
     on_grid = [(math.ceil(t * dataset.samplerate / hop), role, v) for t, role, v in hits]
@@ -201,12 +232,15 @@ def _render_clip(
     on_grid = [hit for hit in on_grid if hit[1] in known]
     frames = int(CLIP_SECONDS * dataset.samplerate) // hop * hop
     at_frames = [(h * hop, role, v) for h, role, v in on_grid]
-    mixed = [weight * kit.mix(at_frames, frames, dataset.chokes) for kit, weight in parts]
+    mixed = [weight * kit.mix(at_frames, frames, CHOKES) for kit, weight in parts]
     audio = soft_clip(np.sum(mixed, axis=0)).astype(np.float32)
-    listed = [
-        (h, dataset.roles.index(role), round(v, 4)) for h, role, v in on_grid if h * hop < frames
-    ]
+    listed = [(h, ROLES.index(role), round(v, 4)) for h, role, v in on_grid if h * hop < frames]
     kits = {kit.name: weight for kit, weight in parts}
+    if label is not None:
+        dense = (len(listed) / CLIP_SECONDS - SPARSE) / (DENSE - SPARSE)
+        dense = round(min(max(dense, 0.0), 1.0), 2)
+        weights = zip(_ends(label), (round(1.0 - dense, 2), dense), strict=True)
+        kits, listed = {name: weight for name, weight in weights if weight}, []
     dataset.add(audio, Clip(name, frames, split, kits, listed))
 
 

@@ -57,6 +57,18 @@ def test_a_corpus(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (dataset.samplerate, dataset.hop) == (8000, 8)  # a hop of one millisecond
 
 
+def test_textures(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "data"
+    arguments = ["data", "prepare", "--corpus", str(corpus), "--out", str(out), *SMALL]
+    assert main([*arguments, "--texture", "room=dry + wet"]) == 0
+    assert "kits: room sparse, room dense" in capsys.readouterr().out.splitlines()
+    for wrong in ("room", "room=", "=dry"):
+        assert main([*arguments, "--texture", wrong]) == 2
+        assert "is not of the form LABEL=KIT+KIT" in words(capsys.readouterr().err)
+    assert main([*arguments, "--texture", "room=dry", "--kits", "wet"]) == 2
+    assert "either --kits or --texture" in words(capsys.readouterr().err)
+
+
 def test_recordings(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "data"
     arguments = ["data", "prepare", "--recordings", str(recordings), "--out", str(out)]
@@ -85,7 +97,7 @@ def test_nothing_usable_is_one_line_and_status_1(
     [
         ([], "give either --corpus or --recordings"),
         (["--corpus", "C", "--recordings", "R"], "give either --corpus or --recordings"),
-        (["--corpus", "C"], "say with --kits which to use; C has none"),
+        (["--corpus", "C"], "say with either --kits or --texture which to use; C has none"),
         (["--recordings", "R", "--kits", "a"], "--kits goes with --corpus only"),
         (["--recordings", "R", "--drill-minutes", "1"], "--drill-minutes goes with --corpus only"),
         (["--corpus", "C", "--author", "me"], "--author goes with --recordings only"),

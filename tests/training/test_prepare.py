@@ -205,3 +205,27 @@ def test_a_blend_is_two_kits_at_their_weights(corpus: Path, tmp_path: Path) -> N
         assert np.abs(dataset.audio(clip) - expected)[calm].max() < 1e-3
     alone = prepare_grooves(corpus, tmp_path / "one", options(kits=("dry",), blend_minutes=1.0))
     assert all(clip.kits == {"dry": 1.0} for clip in alone.clips)
+
+
+def test_textures_tell_no_hits_but_how_dense_they_are(corpus: Path, tmp_path: Path) -> None:
+    labels = (("dry", "acoustic"), ("wet", "electronic"))
+    dataset = prepare_grooves(corpus, tmp_path / "texture", options(labels=labels))
+    assert dataset == load_dataset(dataset.root)
+    assert dataset.roles == () and dataset.chokes == ()
+    assert dataset.kits == (
+        "acoustic sparse", "acoustic dense", "electronic sparse", "electronic dense",
+    )  # fmt: skip
+    assert len(dataset.clips) == 4  # a groove of each kit to train on, and one held back
+    triggered = prepare_grooves(corpus, tmp_path / "triggered", options(drill_minutes=0.0))
+    grooves = [clip for clip in triggered.clips if "groove" in clip.file]
+    for clip, same in zip(dataset.clips, grooves, strict=True):
+        np.testing.assert_array_equal(dataset.audio(clip), triggered.audio(same))
+        label = dict(labels)[next(iter(same.kits))]
+        assert clip.hits == [] and {name.split()[0] for name in clip.kits} == {label}
+        assert sum(clip.kits.values()) == pytest.approx(1.0)
+        dense = (len(same.hits) / CLIP_SECONDS - 4.0) / 10.0
+        assert clip.kits.get(f"{label} dense", 0.0) == pytest.approx(
+            min(max(dense, 0.0), 1.0), abs=0.006
+        )
+    with pytest.raises(GhostnoteError, match="give each kit one label"):
+        options(labels=labels[:1])
