@@ -22,6 +22,7 @@ from .drummer_file import DrummerFile, DrummerState
 from .drummer_spec import control_rows, parse_style
 from .drummer_steps import (
     BAR_STEPS,
+    FLOATS,
     MAX_STROKES,
     STEPS_PER_BEAT,
     Stroke,
@@ -202,13 +203,11 @@ class Drummer:
             return found
         return humanised(found, self.settings.humanise)
 
-    def _uniforms(
-        self, number: int, step: int
-    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    def _uniforms(self, number: int, step: int) -> FLOATS:
         """Return the uniforms of a sixteenth, float32 [MAX_STROKES, 5]."""
         # A bar has at most 64 sixteenths: as many beats as a signature has.
         first = (number * 4 * BAR_STEPS + step) * _NUMBERS
-        drawn = uniforms(self.settings.seed, STREAM + self.stream, first, _NUMBERS)
+        drawn: FLOATS = uniforms(self.settings.seed, STREAM + self.stream, first, _NUMBERS)
         return drawn.reshape(MAX_STROKES, 5)
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from ghostnote.kernels.errors import GhostnoteError
 
@@ -97,6 +100,23 @@ class DrummerFile:
         return strokes, nats, DrummerState(rows, past)
 
 
+@lru_cache(maxsize=1)
+def read_spec(path: Path = DRUMMER_PATH) -> DrummerSpec:
+    """Return the spec of a drummer's file, without what it takes to play it.
+
+    Raises
+    ------
+    GhostnoteError
+        As `load_drummer`.
+    """
+    try:
+        model = onnx.load(path)
+        texts = {entry.key: entry.value for entry in model.metadata_props}
+        return _told(texts)[0]
+    except (OSError, DecodeError, GhostnoteError) as error:
+        raise _refusal(path, error) from None
+
+
 def load_drummer(path: Path = DRUMMER_PATH) -> DrummerFile:
     """Read a drummer's file.
 
@@ -108,7 +128,7 @@ def load_drummer(path: Path = DRUMMER_PATH) -> DrummerFile:
     import onnxruntime  # here, as it takes a while to load and few need it
 
     if not path.is_file():
-        raise GhostnoteError(f"drummer {path}: no such file; reinstall ghostnote, or train one")
+        raise _refusal(path, "no such file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -116,15 +136,26 @@ def load_drummer(path: Path = DRUMMER_PATH) -> DrummerFile:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-        about = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+        spec, facts = _told(session.get_modelmeta().custom_metadata_map)
+        return DrummerFile(spec, facts, session)
+    except Exception as error:  # noqa: BLE001  (of onnxruntime: they are of no common kind)
+        raise _refusal(path, error) from None
+
+
+def _told(texts: Mapping[str, str]) -> tuple[DrummerSpec, dict[str, Any]]:
+    """Return spec and facts from a file's metadata."""
+    try:
+        about = json.loads(texts[METADATA_KEY])
         if about["drummer"] != FORMAT:
             raise GhostnoteError("of another version of ghostnote")
-        return DrummerFile(DrummerSpec.from_json(about["spec"]), about["facts"], session)
-    except GhostnoteError as error:
-        raise GhostnoteError(f"drummer {path}: {error}") from None
-    except Exception as error:  # noqa: BLE001  (of onnxruntime: they are of no common kind)
-        text = str(error).splitlines()[0][:200]
-        raise GhostnoteError(f"drummer {path}: no drummer that can be read ({text})") from None
+        return DrummerSpec.from_json(about["spec"]), dict(about["facts"])
+    except (KeyError, TypeError, ValueError):
+        raise GhostnoteError("no drummer") from None
+
+
+def _refusal(path: Path, error: object) -> GhostnoteError:
+    what = (str(error).splitlines() or [""])[0][:200]
+    return GhostnoteError(f"drummer {path}: {what}; reinstall ghostnote, or train another")
 
 
 def save_drummer(

@@ -66,21 +66,20 @@ def past_rows(spec: DrummerSpec) -> int:
 
 def _graph(spec: DrummerSpec) -> onnx.GraphProto:
     n = Nodes("step.")
-    newest = [n.add("Gather", "rows", n.ints(ROWS - lag), axis=0) for lag in (1, *LAGS)]
-    x = n.add("MatMul", "start.weight", n.add("Concat", *newest, "controls", axis=0))
-    x = n.add("Add", x, "start.bias")
+    asked = n.add("Unsqueeze", "controls", n.ints([0]))
+    newest = n.add("Gather", "rows", n.ints([ROWS - lag for lag in (1, *LAGS)]), axis=0)
+    newest = n.add("Reshape", newest, n.ints([1, -1]))
+    x = _dense(n, "start", n.add("Concat", newest, asked, axis=1))
     pasts = n.split("past", list(spec.dilations))
     total, kept = "", []
     for i, dilation in enumerate(spec.dilations):
-        before = n.add("Gather", pasts[i], n.ints(0), axis=0)
-        both = n.add("MatMul", f"past.{i}.weight", n.add("Concat", before, x, axis=0))
-        asked = n.add("MatMul", f"control.{i}.weight", "controls")
-        both = n.add("Add", n.add("Add", both, f"past.{i}.bias"), asked)
-        a, b = n.split(both, [spec.channels] * 2)
+        before = n.add("Gather", pasts[i], n.ints([0]), axis=0)
+        both = _dense(n, f"past.{i}", n.add("Concat", before, x, axis=1))
+        both = n.add("Gemm", asked, f"control.{i}.weight", both, transB=1)
+        a, b = n.split(both, [spec.channels] * 2, 1)
         z = n.add("Mul", n.add("Tanh", a), n.add("Sigmoid", b))
-        out = n.add("Add", n.add("MatMul", f"out.{i}.weight", z), f"out.{i}.bias")
-        residual, skip = n.split(out, [spec.channels] * 2)
-        row = n.add("Unsqueeze", x, n.ints([0]))
+        residual, skip = n.split(_dense(n, f"out.{i}", z), [spec.channels] * 2, 1)
+        row = x
         if dilation > 1:
             later = n.add("Slice", pasts[i], n.ints([1]), n.ints([dilation]), n.ints([0]))
             row = n.add("Concat", later, row, axis=0)
@@ -88,17 +87,23 @@ def _graph(spec: DrummerSpec) -> onnx.GraphProto:
         x = n.add("Add", x, residual)
         total = n.add("Add", total, skip) if total else skip
     n.add("Concat", *kept, axis=0, out="past_out")
-    known = n.add("Concat", n.add("Relu", total), "controls", axis=0)
+    known = n.add("Concat", n.add("Relu", total), asked, axis=1)
     for name in _BINS:
-        said = n.add("MatMul", f"from_past.{name}.weight", known)
-        n.add("Add", said, f"from_past.{name}.bias", out=f"said.{name}")
-    cells, _, _, _ = n.many(
-        "Scan",
-        [n.floats(np.zeros((NO_ROLE, 3))), n.ints([-1, -1]), "uniforms", "forced"],
-        ["cells.end", "last.end", "strokes", "nats"],
+        said = _dense(n, f"from_past.{name}", known)
+        n.add("Identity", said, out=f"said.{name}")
+    # A loop that ends with the last stroke: most sixteenths have one or none.
+    cells, _, strokes, nats = n.many(
+        "Loop",
+        [n.ints(MAX_STROKES), n.truth(True), n.floats(np.zeros((NO_ROLE, 3))), n.ints([-1, -1])],
+        ["cells.end", "last.end", "strokes.some", "nats.some"],
         body=_stroke_graph(),
-        num_scan_inputs=2,
     )
+    first, last, axis = n.ints([0]), n.ints([MAX_STROKES]), n.ints([0])
+    none = np.tile(np.array([NO_ROLE, 0, 0]), (MAX_STROKES, 1))
+    whole = n.add("Concat", strokes, n.ints(none), axis=0)
+    n.add("Slice", whole, first, last, axis, out="strokes")
+    whole = n.add("Concat", nats, n.floats(np.zeros((MAX_STROKES, 3))), axis=0)
+    n.add("Slice", whole, first, last, axis, out="nats")
     row = n.add("Reshape", cells, n.ints([1, FEATURES]))
     later = n.add("Slice", "rows", n.ints([1]), n.ints([ROWS]), n.ints([0]))
     n.add("Concat", later, row, axis=0, out="rows_out")
@@ -124,26 +129,32 @@ def _graph(spec: DrummerSpec) -> onnx.GraphProto:
     )
 
 
+def _dense(n: Nodes, layer: str, x: str) -> str:
+    """Add a layer [1, to] of an input [1, from]: of rows, for which runtimes pack the weights."""
+    return n.add("Gemm", x, f"{layer}.weight", f"{layer}.bias", transB=1)
+
+
 def _stroke_graph() -> onnx.GraphProto:
-    """Return the Scan's body: one stroke, the role first; after the last there are none."""
+    """Return the loop's body: one stroke, the role first; NO_ROLE ends the loop."""
     n = Nodes("stroke.")
+    uniforms = n.add("Gather", "uniforms", "turn", axis=0)
+    forces = n.add("Gather", "forced", "turn", axis=0)
     roles = n.ints(np.arange(NO_ROLE + 1))
     last_role, last_late = n.split("last", [1, 1])
     none = n.add("Less", last_role, n.ints([0]))
     shown = n.add("Where", none, n.ints([NO_ROLE]), last_role)
     one_of = n.add("Cast", n.add("Equal", roles, shown), to=TensorProto.FLOAT)
     flat = n.add("Reshape", "cells", n.ints([FEATURES]))
-    known = n.add("Concat", flat, one_of, axis=0)
-    uniform = dict(zip(_BINS, n.split("uniform", [1, 1, 1]), strict=True))
-    forced = dict(zip(_BINS, n.split("force", [1, 1, 1]), strict=True))
+    known = n.add("Unsqueeze", n.add("Concat", flat, one_of, axis=0), n.ints([0]))
+    uniform = dict(zip(_BINS, n.split(uniforms, [1, 1, 1]), strict=True))
+    forced = dict(zip(_BINS, n.split(forces, [1, 1, 1]), strict=True))
 
     def choose(of: str, more: list[str], impossible: str) -> tuple[str, str]:
         """Return the bin [1] of a choice, drawn or forced, and its nats [1]."""
-        hidden = n.add("Add", f"said.{of}", n.add("MatMul", f"from_step.{of}.weight", known))
+        hidden = n.add("Gemm", known, f"from_step.{of}.weight", f"said.{of}", transB=1)
         for part in more:
             hidden = n.add("Add", hidden, part)
-        logits = n.add("MatMul", f"head.{of}.weight", n.add("Relu", hidden))
-        logits = n.add("Add", logits, f"head.{of}.bias")
+        logits = n.add("Squeeze", _dense(n, f"head.{of}", n.add("Relu", hidden)), n.ints([0]))
         logits = n.add("Where", impossible, n.floats([IMPOSSIBLE]), logits)
         shares = n.add("CumSum", n.add("Softmax", logits), n.ints(0))
         whole = n.add("Gather", shares, n.ints([_BINS[of] - 1]))
@@ -161,7 +172,7 @@ def _stroke_graph() -> onnx.GraphProto:
     one = n.add("Min", role, n.ints([NO_ROLE - 1]))
 
     def row(table: str, which: str) -> str:
-        return n.add("Squeeze", n.add("Gather", table, which, axis=0), n.ints([0]))
+        return n.add("Gather", table, which, axis=0)
 
     never = n.add("Less", n.ints([1]), n.ints([0]))
     loud, loud_nats = choose("loud", [row("loud_of_role.weight", one)], never)
@@ -189,6 +200,7 @@ def _stroke_graph() -> onnx.GraphProto:
     struck = n.add("Concat", n.add("Add", count, n.floats([[1.0]])), both, axis=1)
     n.add("Where", here, struck, "cells", out="cells.next")
     n.add("Concat", role, late, axis=0, out="last.next")
+    n.add("Squeeze", real, n.ints([0]), out="on.next")
     n.add("Concat", role, loud, late, axis=0, out="stroke")
     n.add("Concat", role_nats, loud_nats, late_nats, axis=0, out="unlikely")
     floats, ints = TensorProto.FLOAT, TensorProto.INT64
@@ -197,12 +209,13 @@ def _stroke_graph() -> onnx.GraphProto:
         n.nodes,
         "stroke",
         [
+            info("turn", ints, ()),
+            info("on", TensorProto.BOOL, ()),
             info("cells", floats, (NO_ROLE, 3)),
             info("last", ints, (2,)),
-            info("uniform", floats, (3,)),
-            info("force", ints, (3,)),
         ],
         [
+            info("on.next", TensorProto.BOOL, ()),
             info("cells.next", floats, (NO_ROLE, 3)),
             info("last.next", ints, (2,)),
             info("stroke", ints, (3,)),

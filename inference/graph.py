@@ -146,6 +146,9 @@ class Nodes:
     def floats(self, values: Any) -> str:
         return self._constant(np.array(values, np.float32))
 
+    def truth(self, value: bool) -> str:
+        return self._constant(np.array(value))
+
     def _constant(self, array: Any) -> str:
         return self.add("Constant", value=numpy_helper.from_array(array))
 

@@ -100,6 +100,7 @@ class Dispatcher:
 
     def stop(self) -> None:
         """Finish the slow work that was asked for and end its thread."""
+        self.session.drummers.close()
         self.session.worker.stop()
 
     def send(self, address: str, *values: Value) -> None:

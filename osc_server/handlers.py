@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from . import (
+    handlers_drummer,
     handlers_file,
     handlers_kit,
     handlers_pattern,
@@ -24,6 +25,7 @@ SPECIAL: Final[dict[str, Handler]] = {
     **handlers_voice.HANDLERS,
     **handlers_kit.HANDLERS,
     **handlers_pattern.HANDLERS,
+    **handlers_drummer.HANDLERS,
     **handlers_time.HANDLERS,
     **handlers_file.HANDLERS,
     **handlers_preset.HANDLERS,

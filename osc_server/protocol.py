@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from .endpoint import Endpoint
+from .table_drummer import DRUMMERS
 from .table_pattern import TRIGGERS
 from .table_server import MODELS, PRESETS, RENDER, SERVER
 from .table_time import MASTER, TIME
@@ -26,6 +27,7 @@ GROUPS: Final = (
     ("Models", MODELS),
     ("Voices", VOICES),
     ("Triggers and patterns", TRIGGERS),
+    ("Drummers", DRUMMERS),
     ("Time", TIME),
     ("Mix and recording", MASTER),
     ("Presets", PRESETS),

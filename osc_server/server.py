@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Self
 
+from ghostnote.inference.loops import BUILT_IN
 from ghostnote.kernels.errors import GhostnoteError
 
 from .audio import choose_sink
@@ -25,6 +26,7 @@ from .dispatch import Dispatcher
 from .encode import Value
 from .engine import Engine, EngineOptions
 from .engine_control import EngineControl, own_playing
+from .gpu_bank import Gpu
 from .midi_in import VIRTUAL, MidiInput, MidiTriggers
 from .native import fine_sleep
 from .network import Network
@@ -45,6 +47,8 @@ from .sync_link import LinkSource
 from .sync_midi import MidiSource
 
 TICK_SECONDS = 0.01
+DEMO: dict[str, Value] = {"style": "funk", "density": 0.6, "fill": 4}
+"""What the drummer of --demo is asked for."""
 STARVED_SECONDS = 1.0
 
 log = logging.getLogger("ghostnote.server")
@@ -90,7 +94,9 @@ class Server:
         self._burst = sink.burst_frames
         with contextlib.ExitStack() as opened:
             opened.callback(self._sinks.close)
-            self.engine = Engine(own.packed, self._engine_options())
+            gpu = Gpu() if options.backend == "gpu" else None
+            self.engine = Engine(own.packed, self._engine_options(), gpu)
+            opened.callback(self.engine.close)
             self.clock = self._make_clock()
             self.control = EngineControl(self, own)
             control = self.control
@@ -102,6 +108,7 @@ class Server:
                 control,
                 own_defaults={
                     "/ghost/voice/{V}/seed": options.seed,
+                    "/ghost/voice/{V}/drummer/seed": options.seed,
                 },
                 presets=options.presets,
             )
@@ -244,10 +251,15 @@ class Server:
         gc.freeze()
 
     def _play_demo(self) -> None:
-        from ghostnote.inference.loops import BUILT_IN
-
-        for role, steps in BUILT_IN["demo"].items():
-            self.dispatcher.send("/ghost/pattern/1", role, steps)
+        """Let the drummer play; where it cannot be had, a pattern."""
+        drummers = self.dispatcher.session.drummers
+        for name, value in DEMO.items():
+            self.dispatcher.send(f"/ghost/voice/1/drummer/{name}", value)
+        self.dispatcher.send("/ghost/voice/1/drummer/start")
+        drummers.tick()  # its first bars wait in the engine before the transport runs
+        if not drummers.plays(0):
+            for role, steps in BUILT_IN["demo"].items():
+                self.dispatcher.send("/ghost/pattern/1", role, steps)
         self.dispatcher.send("/ghost/play")
 
     def run(self) -> None:
@@ -279,6 +291,7 @@ class Server:
             self._watch_log(self.session_log)
         self._watch_load()
         self._watch_sink()
+        self._watch_gpu()
 
     def _watch_log(self, session_log: SessionLog) -> None:
         trouble = session_log.failure
@@ -315,6 +328,11 @@ class Server:
         if burst > self._burst:
             self._widen(burst)
 
+    def _watch_gpu(self) -> None:
+        for line in self.engine.gpu.news() if self.engine.gpu else ():
+            log.warning("%s", line)
+            self.dispatcher.tell("/ghost/backend", line)
+
     def _widen(self, burst: int) -> None:
         """Keep more frames ahead, of a sink that now takes so many at once."""
         self._burst = burst
@@ -345,7 +363,7 @@ class Server:
         self.render_jobs.close()
         if self._state_file:
             self._state_file.close()
-        self.engine.stop()
+        self.engine.close()
         self._sinks.close()
         self._end_recordings()
         if self.session_log:

@@ -21,6 +21,7 @@ from ghostnote.kernels.errors import GhostnoteError
 from .budget import Budget
 from .clients import Clients, Leases
 from .control import Control
+from .drummer import Drummers
 from .encode import Value, encode
 from .endpoint import Endpoint
 from .peer import Peer, Silence
@@ -77,6 +78,9 @@ class Session:
         self.meters = Leases()
         self.beats = Leases()
         self.worker = Worker()
+        self.drummers = Drummers(
+            control, lambda: float(self.values.get("/ghost/signature", (4,))[0])
+        )
         self.values: dict[str, tuple[Value, ...]] = {}
         self.voices: set[int] = set()
         self.kits: dict[int, tuple[str, ...]] = {}
@@ -123,6 +127,7 @@ class Session:
         its number is another.
         """
         self.voices.discard(voice)
+        self.drummers.forget(voice)
         for memory in (self.kits, self.levels, self.patterns, self._states, self._models):
             memory.pop(voice, None)
         gone = frozenset(self.routes.remove_voice(voice))

@@ -1,18 +1,20 @@
 """The drummer's network: what is trained is what is exported, and it can be learnt."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from ghostnote.inference.drummer_file import load_drummer, save_drummer
 from ghostnote.inference.drummer_spec import DrummerSpec, control_rows, weight_shapes
-from ghostnote.inference.drummer_steps import BAR_STEPS, FEATURES, MAX_STROKES, features
+from ghostnote.inference.drummer_steps import BAR_STEPS, MAX_STROKES, Stroke, features
 from ghostnote.training.drummer import stroke_arrays
 from ghostnote.training.drummer_net import DrummerNet
 
 SPEC = DrummerSpec(("jazz", "jazz/swing", "rock"), channels=8, width=16, dilations=(1, 2, 16))
 
 
-def _some_steps(rng, count):
+def _some_steps(rng: np.random.Generator, count: int) -> list[list[Stroke]]:
     steps = []
     for _ in range(count):
         found = {
@@ -23,7 +25,7 @@ def _some_steps(rng, count):
     return steps
 
 
-def test_the_graph_gives_the_nats_of_the_net_that_was_trained(tmp_path):
+def test_the_graph_gives_the_nats_of_the_net_that_was_trained(tmp_path: Path) -> None:
     torch.manual_seed(1)
     net, rng = DrummerNet(SPEC).eval(), np.random.default_rng(2)
     state = {name: value.numpy() for name, value in net.state_dict().items()}
@@ -60,7 +62,7 @@ def test_the_graph_gives_the_nats_of_the_net_that_was_trained(tmp_path):
     np.testing.assert_allclose(np.concatenate(found), wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_a_stroke_is_drawn_by_its_uniform_from_what_is_likely(tmp_path):
+def test_a_stroke_is_drawn_by_its_uniform_from_what_is_likely(tmp_path: Path) -> None:
     torch.manual_seed(3)
     state = {name: value.numpy() for name, value in DrummerNet(SPEC).state_dict().items()}
     save_drummer(tmp_path / "d.onnx", SPEC, state, {})
@@ -82,4 +84,3 @@ def test_a_stroke_is_drawn_by_its_uniform_from_what_is_likely(tmp_path):
         assert [(role, late) for role, _, late in drawn] == sorted(
             {(role, late) for role, _, late in drawn}
         )
-    assert FEATURES == 27
