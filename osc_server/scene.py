@@ -40,6 +40,7 @@ _LEFT_OUT: Final = frozenset(
         "/ghost/voice/{V}/hold",  # of one bar, which is gone
     }
 )
+_DRUMMER_PLAYS: Final = "/ghost/voice/{V}/drummer/playing"
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,15 @@ class Scene:
 def capture(session: Session, shared: tuple[str, ...], *, playing: bool = False) -> Scene:
     """Return what everything is set to now, of what has no voice only `shared`.
 
-    `playing` has it tell, too, which voices play.
+    `playing` has it tell, too, which voices and drummers play.
     """
     own: dict[int, Settings] = {voice: {} for voice in session.voices}
     for voice, settings in own.items():
         for route in session.routes.of_voice(voice):
             endpoint, value = route.endpoint, session.values.get(route.name)
             if endpoint.access is not Access.SET or endpoint.address in _LEFT_OUT or value is None:
+                continue
+            if endpoint.address == _DRUMMER_PLAYS and not playing:
                 continue
             if endpoint.address == "/ghost/voice/{V}/weights":
                 value = tuple(session.levels[voice])
