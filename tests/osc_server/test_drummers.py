@@ -12,7 +12,10 @@ from ghostnote.inference.drummer_spec import DrummerSpec, weight_shapes
 from ghostnote.kernels.spec import ROLES
 from ghostnote.osc_server.commands import MAX_ROLES, TICKS, Command, Op
 from ghostnote.osc_server.control import Transport
+from ghostnote.osc_server.dispatch import Dispatcher
 from ghostnote.osc_server.drummer import AHEAD, Drummers
+from ghostnote.osc_server.scene import capture, put
+from tests.osc_server.recorder import Client
 
 SPEC = DrummerSpec(("jazz", "rock"), channels=8, width=16, dilations=(1, 16))
 
@@ -199,3 +202,46 @@ def test_a_drummer_that_cannot_be_read_is_off_and_says_so(
     drummers.tick()
     assert "no such file" in caplog.text
     assert band.strikes == []
+
+
+def test_addresses_set_ask_and_tell(dispatcher: Dispatcher, client: Client) -> None:
+    told = dispatcher.session.drummers
+    client.say("/ghost/voice/1/drummer/style", "jazz:1,funk:2")
+    client.say("/ghost/voice/1/drummer/fill", 4)
+    client.say("/ghost/voice/1/drummer/start")
+    told.tick()
+    assert told.plays(0)
+    assert not told.plays(1)
+    assert client.value("/ghost/voice/1/drummer/style") == ("jazz:1,funk:2",)
+    assert client.value("/ghost/voice/1/drummer/playing") == (True,)
+    (fail,) = client.say("/ghost/voice/1/drummer/style", "polka")
+    assert "unknown style 'polka'; there are" in str(fail)
+    client.say("/ghost/voice/*/drummer/playing", 0)
+    told.tick()
+    assert not told.plays(0)
+    assert client.value("/ghost/voice/1/drummer/playing") == (False,)
+    (done,) = client.slow("/ghost/drummer/styles")
+    assert "jazz/swing" in done
+
+
+def test_a_freed_voice_leaves_no_drummer(dispatcher: Dispatcher, client: Client) -> None:
+    client.say("/ghost/voice/2/drummer/density", 0.9)
+    client.say("/ghost/voice/2/drummer/start")
+    client.say("/ghost/voice/2/free")
+    dispatcher.session.drummers.tick()
+    assert not dispatcher.session.drummers.plays(1)
+
+
+def test_the_state_tells_that_a_drummer_plays_and_a_preset_does_not(
+    dispatcher: Dispatcher, client: Client
+) -> None:
+    client.say("/ghost/voice/1/drummer/start")
+    client.say("/ghost/voice/1/drummer/density", 0.75)
+    preset, state = capture(dispatcher.session, ()), capture(dispatcher.session, (), playing=True)
+    assert preset.voices[0].settings["drummer/density"] == (0.75,)
+    assert "drummer/playing" not in preset.voices[0].settings
+    client.say("/ghost/voice/1/drummer/stop")
+    put(dispatcher.session, preset)
+    assert client.value("/ghost/voice/1/drummer/playing") == (False,)
+    put(dispatcher.session, state)
+    assert client.value("/ghost/voice/1/drummer/playing") == (True,)
