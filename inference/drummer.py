@@ -40,7 +40,6 @@ MAX_STYLE = 200
 STREAM = 1 << 41
 """The streams of a drummer's random numbers begin here, one for each voice."""
 _NUMBERS = 5 * MAX_STROKES  # uniforms of a sixteenth
-_LAST = 1.0 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,7 @@ def humanised(places: Sequence[Place], amount: float) -> list[Place]:
         for step, offset, role, velocity in mine:
             grid = _nearest_triplet(step, offset) if triplets else _nearest_half(offset)
             letter = min(LETTERS, key=lambda level: abs(level - velocity))
-            late = min(0.499, max(-0.5, grid + amount * (offset - grid)))
+            late = min(0.5, max(-0.5, grid + amount * (offset - grid)))
             loud = min(1.0, max(0.01, letter + amount * (velocity - letter)))
             key = (step, role, round(late, 6))
             if key not in kept or kept[key].velocity < loud:
@@ -280,7 +279,7 @@ def _nearest_triplet(step: int, offset: float) -> float:
     """Return the offset from its sixteenth of the sixteenth triplet that is nearest to a stroke."""
     within = step % STEPS_PER_BEAT
     nearest = math.floor((within + offset) * 1.5 + 0.5) / 1.5 - within
-    return min(_LAST / 2, max(-0.5, nearest))
+    return min(0.5, max(-0.5, nearest))
 
 
 def _nearest_half(offset: float) -> float:
