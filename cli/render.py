@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,15 +16,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ghostnote.inference import render as renderer
+from ghostnote.inference.drummer import parse_settings, plan_drummer
+from ghostnote.inference.drummer_file import load_drummer
 from ghostnote.inference.kit_mix import parse_kit
 from ghostnote.inference.loops import BUILT_IN, choose_plan
 from ghostnote.inference.manifest import MANIFEST, Loop, read_manifest
 from ghostnote.inference.model_file import bundled_models, find_model, load_model
+from ghostnote.kernels.backends import missing
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.packing import DEFAULT_PRECISION
 from ghostnote.kernels.spec import DEFAULT_TEMPERATURE
 
-from .precision import Precision
+from .backend import BackendOfLoops, choice_of
+from .precision import AnyPrecision
 
 _Watch = AbstractContextManager[tuple[renderer.Progress, threading.Event | None]]
 
@@ -51,6 +55,13 @@ def render(
         str | None,
         typer.Option(help=f"Pattern file to play, or one of {', '.join(BUILT_IN)}."),
     ] = None,
+    drummer: Annotated[
+        str | None,
+        typer.Option(
+            help="Let the drummer play instead: style=funk,density=0.6,swing=0,humanise=1,fill=8,"
+            "seed=1, or some of these."
+        ),
+    ] = None,
     samplerate: Annotated[
         int | None, typer.Option(help="Of the files, in Hz.", show_default="the model's")
     ] = None,
@@ -64,7 +75,8 @@ def render(
         int | None,
         typer.Option(help="Loops made at once; changes no bit.", show_default="what is fastest"),
     ] = None,
-    precision: Precision = DEFAULT_PRECISION,
+    precision: AnyPrecision = None,
+    backend: BackendOfLoops = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the WAV files and manifest.json.")
     ] = None,
@@ -93,29 +105,44 @@ def render(
     if manifest is not None:
         _refuse_recipe(context)
         watch = _told(progress_json, out or manifest.parent)
-        _remake(manifest, only or [], model, streams, out or manifest.parent, as_json, watch)
+        folder = out or manifest.parent
+        _remake(manifest, only or [], model, streams, backend, folder, as_json, watch)
         return
     if out is None:
         raise typer.BadParameter("say with --out which folder the loops go to")
     if only:
         raise typer.BadParameter("--only needs --manifest")
-    if groove and pattern:
-        raise typer.BadParameter("--groove or --pattern, not both")
-    options = renderer.RenderOptions(
-        out, count, seed, kit, samplerate, temperature, top_k, streams, precision
-    )
+    if (groove is not None) + (pattern is not None) + (drummer is not None) > 1:
+        raise typer.BadParameter("one of --groove, --pattern and --drummer, not both")
+    # Refused before a model is loaded; what plays may change the precision.
+    options = renderer.RenderOptions(out, count, seed, kit, samplerate, temperature, top_k, streams)
     loaded = load_model(find_model(model))
+    at_once, threads = renderer.side_by_side(count, streams)
+    chosen = choice_of(backend or "cpu", precision, lambda: loaded, at_once, threads)
+    if backend == "auto":
+        print(f"{chosen.backend}: {chosen.why.partition(';')[0]}", file=sys.stderr)
+    options = replace(options, precision=chosen.precision, backend=chosen.backend)
     texture = kit is not None and not any(parse_kit(loaded.spec, kit))
-    plan, lost = choose_plan(loaded.spec.roles, groove, pattern, bars, bpm, texture)
+    if drummer is None:
+        plan, lost = choose_plan(loaded.spec.roles, groove, pattern, bars, bpm, texture)
+    else:
+        played = plan_drummer(load_drummer(), parse_settings(drummer, seed), bars, bpm)
+        plan, lost = played.only(loaded.spec.roles)
     with _told(progress_json, out) as (tell, stop):
-        loops = renderer.render_loops(loaded, plan, options, tell, stop)
+        loops = renderer.render_loops(loaded, plan, options, tell, stop, _tell_loss)
     if lost:
         roles = ", ".join(f"{role} ({count})" for role, count in lost.items())
         print(f"{plan.name}: hits of roles that the model lacks left out: {roles}", file=sys.stderr)
     _report(loops, out, as_json)
 
 
-_NO_RECIPE = ("model", "streams", "out", "manifest", "only", "as_json", "progress_json")
+def _tell_loss(line: str) -> None:
+    print(f"ghostnote render: {line}", file=sys.stderr, flush=True)
+
+
+_NO_RECIPE = (
+    "model", "streams", "backend", "out", "manifest", "only", "as_json", "progress_json",
+)  # fmt: skip
 
 
 def _refuse_recipe(context: typer.Context) -> None:
@@ -131,6 +158,7 @@ def _remake(
     only: Sequence[str],
     model: str | None,
     streams: int | None,
+    backend: str | None,
     out: Path,
     as_json: bool,
     watch: _Watch,
@@ -143,15 +171,24 @@ def _remake(
     loops = [loop for loop in loops if not wanted or loop.file in wanted]
     paths = [find_model(model)] if model else list(bundled_models().values())
     models = [load_model(path) for path in paths]
+    if backend in ("cpu", "gpu"):
+        loops = [replace(loop, backend=backend) for loop in loops]
+    elif backend == "auto" and missing("gpu"):
+        loops = [replace(loop, backend="cpu") for loop in loops]
+    if any(loop.backend == "gpu" for loop in loops) and (lacks := missing("gpu")):
+        raise GhostnoteError(
+            f"loops made on a GPU: {lacks}; or --backend cpu, which in fp32 mostly plays the same"
+        )
     with watch as (tell, stop):
-        other = renderer.remake_loops(models, loops, out, streams, tell, stop)
+        other = renderer.remake_loops(models, loops, out, streams, tell, stop, _tell_loss)
     changed = [loop.file for loop in other]
     _report([loop for loop in loops if loop.file not in changed], out, as_json)
     if changed:
         names = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
         raise GhostnoteError(
             f"{len(changed)} of {len(loops)} loops are not what they were ({names}): the manifest "
-            "comes from another version of ghostnote or of a library; files that are there stay"
+            "comes from another version of ghostnote or of a library, or one was made on a GPU; files "
+            "that are there stay"
         )
 
 

@@ -1,4 +1,4 @@
-"""Other engines that step the same network, for `ghostnote bench`: onnxruntime and torch.
+"""Other engines that step the same network, for `ghostnote bench`: onnxruntime (also on CUDA) and torch.
 
 Each is checked before it is measured, as the kernel is: from a past of random numbers, so that every
 dilation counts at once, its outputs must be the reference's, and its draws those of its outputs.
@@ -23,8 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostnote.inference.graph import build_model
+from ghostnote.inference.onnx_stream import CPU_PROVIDER, open_session
 from ghostnote.inference.tolerance import missed
 from ghostnote.kernels import rng
+from ghostnote.kernels.backends import CUDA_PROVIDER
+from ghostnote.kernels.backends import missing as lacks_here
 from ghostnote.kernels.control import control_rows
 from ghostnote.kernels.errors import GhostnoteError, how_to_install
 from ghostnote.kernels.reference import Reference, ReferenceState, draw
@@ -36,6 +39,9 @@ from .compile_cache import user_cache
 FLOATS = npt.NDArray[np.float32]
 DOUBLES = npt.NDArray[np.float64]
 INTS = npt.NDArray[np.int64]
+
+PROVIDERS = {"onnx": CPU_PROVIDER, "onnx-cuda": CUDA_PROVIDER}
+"""onnxruntime's, by the name of the backend."""
 
 CHECKED = 64
 """Samples that a rival is checked over, and that it plays in one turn of measuring."""
@@ -97,19 +103,13 @@ class Player(Protocol):
         """Return the next levels [n], drawn where `forced` is -1, and their outputs [n, O]."""
 
 
-def onnx_session(spec: ModelSpec, weights: Weights) -> Any:
-    """Return an onnxruntime session of the network's graph, on one thread."""
-    import onnxruntime  # here, as it takes a while to load
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    graph = build_model(spec, weights, {}).SerializeToString()
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+def onnx_session(spec: ModelSpec, weights: Weights, backend: str = "onnx") -> Any:
+    """Return an onnxruntime session of the network's graph, on one thread or on CUDA."""
+    return open_session(build_model(spec, weights, {}).SerializeToString(), PROVIDERS[backend])
 
 
 class OnnxPlayer:
-    """onnxruntime on the graph of the model file, so many samples a call, one thread."""
+    """onnxruntime on the graph of the model file, so many samples a call."""
 
     def __init__(self, start: Start, size: int, session: Any) -> None:
         spec = start.spec
@@ -248,10 +248,11 @@ def makers(
 ) -> dict[tuple[str, int], Callable[[], Player]]:
     """Return how to make each rival of the named backends, by backend and samples a call."""
     found: dict[tuple[str, int], Callable[[], Player]] = {}
-    if "onnx" in backends:
-        session = onnx_session(start.spec, start.weights)
-        for size in call_sizes:
-            found["onnx", size] = functools.partial(OnnxPlayer, start, size, session)
+    for name in PROVIDERS:
+        if name in backends:
+            session = onnx_session(start.spec, start.weights, name)
+            for size in call_sizes:
+                found[name, size] = functools.partial(OnnxPlayer, start, size, session)
     if "torch" in backends:
         found["torch", 1] = functools.partial(EagerPlayer, start)
     if "inductor" in backends:
@@ -271,7 +272,7 @@ def missing(backend: str) -> str:
         shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")
     ):
         return "AOTInductor needs a C++ compiler, g++ or clang++"
-    return ""
+    return lacks_here(backend)
 
 
 def compile_all(networks: Sequence[tuple[ModelSpec, Weights]]) -> None:

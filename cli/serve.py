@@ -1,12 +1,13 @@
 """`ghostnote serve`: a model played live over OSC."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ghostnote.kernels.packing import DEFAULT_PRECISION
+from ghostnote.inference.model_file import find_model, load_model
 from ghostnote.osc_server.engine import compile_loop
 from ghostnote.osc_server.options import ServerOptions
 from ghostnote.osc_server.server import Server
@@ -15,8 +16,9 @@ from ghostnote.osc_server.sink import SinkError, SinkOptions
 from ghostnote.osc_server.state import default_path
 from ghostnote.osc_server.table_voice import MAX_PAIRS
 
+from .backend import Backend, choice_of
 from .compile_ahead import kernel_compiled_meanwhile
-from .precision import Precision
+from .precision import AnyPrecision
 
 
 def serve(
@@ -81,7 +83,8 @@ def serve(
         bool, typer.Option(help="Serve OSCQuery and the panel at TCP port --port.")
     ] = True,
     demo: Annotated[bool, typer.Option("--demo", help="Play a built-in pattern at once.")] = False,
-    precision: Precision = DEFAULT_PRECISION,
+    precision: AnyPrecision = None,
+    backend: Backend = "auto",
 ) -> None:
     """Plays a model live: OSC in, sound out.
 
@@ -113,7 +116,6 @@ def serve(
         presets=presets,
         primes=primes,
         demo=demo,
-        precision=precision,
         outputs=outputs,
         state=state,
         resume=resume,
@@ -121,6 +123,10 @@ def serve(
         midi=midi,
         http=http,
     )
+    chosen = choice_of(
+        backend, precision, lambda: load_model(find_model(model)), max(1, voices), live=True
+    )
+    options = replace(options, precision=chosen.precision, backend=chosen.backend)
     typer.echo(
         "Starting (the first time the kernels are compiled: a quarter of a minute or more)",
         err=True,
@@ -128,16 +134,18 @@ def serve(
     with kernel_compiled_meanwhile() as meanwhile:
         if meanwhile:
             compile_loop()
-    run_server(options, _tell)
+    run_server(options, lambda server: _tell(server, chosen.why))
 
 
-def _tell(server: Server) -> None:
+def _tell(server: Server, why: str) -> None:
     """Print what plays, where, and how to reach it."""
     spec = server.model.spec
     typer.echo(
         f"model   {server.model.name}: {spec.samplerate} Hz, kits {', '.join(spec.kits)}, weights in "
         f"{server.options.precision}"
     )
+    if server.options.backend != "cpu":
+        typer.echo(f"backend {server.options.backend}: {why}")
     typer.echo(f"sink    {server.sink.describe()}")
     typer.echo(f"        {server.sink_reason}")
     typer.echo(f"latency {server.latency_seconds * 1e3:.1f} ms from message to device")

@@ -6,6 +6,9 @@ One thread at a time.
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostnote.kernels import control
+from ghostnote.kernels.backends import CUDA_PROVIDER
+from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
 from .graph import BLOCK, past_rows
@@ -24,6 +29,46 @@ INTS = npt.NDArray[np.int64]
 
 PIECE = 32 * BLOCK
 """Samples of silence a call: what the graph puts out for each, up to 4 KB, is held meanwhile."""
+
+
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+def open_session(model: Path | bytes, provider: str = CPU_PROVIDER, threads: int = 1) -> Any:
+    """Return an onnxruntime session of a model file, or of what it holds, on one provider.
+
+    Asked for a provider that it cannot load, onnxruntime says little and takes the CPU's; its
+    figures would be told as a GPU's.
+
+    Raises
+    ------
+    GhostnoteError
+        If the session fell back to another provider.
+    """
+    import onnxruntime  # here, as it takes a while to load and few need it
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # A model of one layer has no use for its residual weights, and would be told so.
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else str(model)
+    with warnings.catch_warnings():
+        if provider == CUDA_PROVIDER:
+            warnings.simplefilter("ignore")  # of what the error below says
+            if provider in onnxruntime.get_available_providers():
+                # It looks for CUDA's libraries in NVIDIA's packages too, and prints what it misses.
+                with contextlib.redirect_stdout(sys.stderr):
+                    onnxruntime.preload_dlls()
+        session = onnxruntime.InferenceSession(source, options, providers=[provider])
+    taken = session.get_providers()
+    if not taken or taken[0] != provider:
+        raise GhostnoteError(
+            f"onnxruntime {onnxruntime.__version__} fell back to {taken[0] if taken else 'nothing'}: "
+            f"it could not load {provider} (install onnxruntime-gpu in place of onnxruntime, and the "
+            "CUDA and cuDNN that it is built for)"
+        )
+    return session
 
 
 @dataclass(frozen=True)
@@ -92,6 +137,8 @@ class OnnxStream:
         Kit weights under which the silence before the start is run.
     threads : int
         Threads that onnxruntime may use inside one stream; more than 1 rarely helps.
+    provider : str
+        On what it runs the graph, as `open_session` takes it.
 
     Attributes
     ----------
@@ -102,19 +149,14 @@ class OnnxStream:
     """
 
     def __init__(
-        self, model: Path | bytes, spec: ModelSpec, kit: Sequence[float] = (), threads: int = 1
+        self,
+        model: Path | bytes,
+        spec: ModelSpec,
+        kit: Sequence[float] = (),
+        threads: int = 1,
+        provider: str = CPU_PROVIDER,
     ) -> None:
-        import onnxruntime  # here, as it takes a while to load and few need it
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # A model of one layer has no use for its residual weights, and would be told so.
-        options.log_severity_level = 3
-        source = model if isinstance(model, bytes) else str(model)
-        self.session: Any = onnxruntime.InferenceSession(
-            source, options, providers=["CPUExecutionProvider"]
-        )
+        self.session: Any = open_session(model, provider, threads)
         self.spec = spec
         self.reset(kit)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from ghostnote.kernels import levels as amplitudes
 from ghostnote.kernels import rng
+from ghostnote.kernels.backends import CUDA_PROVIDER, Checkable, open_gpu
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
 from ghostnote.kernels.reference import (
@@ -33,7 +35,7 @@ from ghostnote.kernels.state import State
 from ghostnote.kernels.weights import Weights
 
 from .model_file import ModelFile
-from .onnx_stream import Controls, OnnxStream
+from .onnx_stream import CPU_PROVIDER, Controls, OnnxStream
 from .tolerance import NEAR_SHARE, missed, output_name, tolerance
 
 INTS = npt.NDArray[np.int64]
@@ -330,8 +332,16 @@ def _replay_reference(model: ModelFile, proof: Proof) -> Replay:
 
 
 def _replay_numba(model: ModelFile, proof: Proof) -> Replay:
+    return _replay_state(model, proof, State(pack(model.spec, model.weights)))
+
+
+def _replay_gpu(model: ModelFile, proof: Proof) -> Replay:
+    return _replay_state(model, proof, open_gpu(model.spec, model.weights, "fp32", 1))
+
+
+def _replay_state(model: ModelFile, proof: Proof, state: Checkable) -> Replay:
     spec = model.spec
-    state = State(pack(spec, model.weights), proof.seed, proof.stream)
+    state.seed(proof.seed, None, proof.stream)
     state.set_sampling(proof.temperature)
     if spec.kits:
         state.set_kit(proof.kit)
@@ -385,9 +395,9 @@ def _levels(
     return np.searchsorted(weights["mulaw_table"], samples).astype(np.int64)
 
 
-def _replay_onnx(model: ModelFile, proof: Proof) -> Replay:
+def _replay_onnx(model: ModelFile, proof: Proof, provider: str = CPU_PROVIDER) -> Replay:
     spec = model.spec
-    stream = OnnxStream(model.path, spec, proof.kit)
+    stream = OnnxStream(model.path, spec, proof.kit, provider=provider)
     controls = proof.controls(spec)
 
     def play(levels: Sequence[int], free: bool) -> tuple[INTS, npt.NDArray[np.float32]]:
@@ -417,7 +427,9 @@ def _replay_onnx(model: ModelFile, proof: Proof) -> Replay:
 ENGINES: Mapping[str, Callable[[ModelFile, Proof], Replay]] = {
     "reference": _replay_reference,
     "numba": _replay_numba,
+    "gpu": _replay_gpu,
     "onnx": _replay_onnx,
+    "onnx-cuda": partial(_replay_onnx, provider=CUDA_PROVIDER),
 }
 """What can replay a proof, by name."""
 

@@ -186,10 +186,9 @@ def remake_loops(
     streams: int | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
-    backend: str = "cpu",
     tell: Tell | None = None,
 ) -> list[Loop]:
-    """Make loops of a manifest again, each with the model of `models` that has its hash.
+    """Make loops of a manifest again, each with the model that has its hash, on its backend.
 
     Returns the loops that came out with other bits than the manifest tells (none, on the same
     version of everything); such a loop is written only where no file of its name is.
@@ -200,7 +199,7 @@ def remake_loops(
         If a model is missing, a recipe is impossible or a file cannot be written.
     """
     by_hash = {model.sha256: model for model in models}
-    packed: dict[tuple[str, str], tuple[Packed, Device | None]] = {}
+    packed: dict[tuple[str, str, str], tuple[Packed, Device | None]] = {}
     jobs = []
     for loop in loops:
         if loop.model_sha256 not in by_hash:
@@ -217,15 +216,14 @@ def remake_loops(
                 )
         except GhostnoteError as error:
             raise GhostnoteError(f"{loop.file}: {error}") from None
-        model, which = by_hash[loop.model_sha256], (loop.model_sha256, loop.precision)
+        model = by_hash[loop.model_sha256]
+        which = loop.model_sha256, loop.precision, loop.backend
         if which not in packed:
             packed[which] = (
                 pack(model.spec, model.weights, loop.precision),
-                _device(model, loop.precision, backend, tell),
+                _device(model, loop.precision, loop.backend, tell),
             )
-        jobs.append(
-            _Job(*packed[which], replace(loop, backend=backend), timeline_of(model.spec, loop))
-        )
+        jobs.append(_Job(*packed[which], loop, timeline_of(model.spec, loop)))
     made = _run(jobs, out, streams, progress, stop)
     wanted = {loop.file: loop.sha256 for loop in loops}
     return [one.loop for one in made if one.loop.sha256 != wanted[one.loop.file]]
@@ -251,13 +249,21 @@ class _Made(NamedTuple):
     written: bool
 
 
+def side_by_side(count: int, streams: int | None = None) -> tuple[int, int]:
+    """Return how many of `count` loops the CPU makes at once, and on how many threads."""
+    at_once = min(streams or cores() * MAX_LANES, count)
+    return at_once, min(at_once, cores())
+
+
 def _groups(jobs: Sequence[_Job], streams: int | None) -> tuple[list[list[int]], int]:
     """Return numbers of jobs that are made side by side, and how many threads make them."""
     device = any(job.device for job in jobs)
-    workers = 1 if device else cores()
-    side_by_side = MAX_GPU_LANES if device else MAX_LANES
-    most = MOST_NUMBERS if device else MAX_NUMBERS
-    at_once = min(streams or workers * side_by_side, len(jobs))
+    if device:
+        at_once, workers = min(streams or MAX_GPU_LANES, len(jobs)), 1
+        widest, most = MAX_GPU_LANES, MOST_NUMBERS
+    else:
+        at_once, workers = side_by_side(len(jobs), streams)
+        widest, most = MAX_LANES, MAX_NUMBERS
     # A group is brought to the rate of its files one loop after the other.
     largest = max(job.timeline.total + _resampled(job) for job in jobs)
     threads = max(1, min(at_once, workers, MOST_NUMBERS // largest))
@@ -268,7 +274,7 @@ def _groups(jobs: Sequence[_Job], streams: int | None) -> tuple[list[list[int]],
         mine.sort(key=lambda i: jobs[i].timeline.total)  # a group lasts as long as its longest
         each = jobs[mine[-1]].timeline.total + int(model.header[S_FLOATS])
         room = most - max(_resampled(jobs[i]) for i in mine)
-        lanes = max(1, min(at_once // threads, side_by_side, room // each))
+        lanes = max(1, min(at_once // threads, widest, room // each))
         # So many groups that all threads have alike to do.
         count = min(len(mine), -(-len(mine) // (lanes * threads)) * threads)
         groups += [

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from .spec import ModelSpec
 from .weights import Weights
 
 FLOATS = npt.NDArray[np.float32]
+INTS = npt.NDArray[np.int64]
 
 PLAYING = ("cpu", "gpu")
 """What voices and loops can be played on; the others are measured only."""
@@ -45,7 +45,7 @@ NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 
 class Streams(Protocol):
-    """Lanes of a model at work, on whatever: what rendering needs of `state.State`."""
+    """Lanes of a model at work, on whatever: what playing needs of `state.State`."""
 
     @property
     def index(self) -> int:
@@ -70,6 +70,19 @@ class Streams(Protocol):
 
     def generate(self, out: FLOATS) -> None:
         """Write the next samples into `out` float32 [n], or [lanes, n] of several lanes."""
+
+
+class Checkable(Streams, Protocol):
+    """Lanes that can be looked into: what is the same of `State` and `GpuState`."""
+
+    def teacher_force(self, levels: INTS) -> FLOATS:
+        """Feed `levels` int64 [n] or [lanes, n]; return what the network puts out, [.., n, O]."""
+
+    def save(self) -> Any:
+        """Take out a copy of the state."""
+
+    def restore(self, snapshot: Any) -> None:
+        """Put a state back that `save` took."""
 
 
 class Choice(NamedTuple):
@@ -106,10 +119,11 @@ def _gpu_lacks() -> str:
     install = how_to_install("gpu")
     if lacks:
         return f"{lacks}; it takes an NVIDIA card with its driver, then {install}"
-    packages = [name for name in ("torch", "triton") if importlib.util.find_spec(name) is None]
+    # By their metadata: looking for a package's code may already run some of it.
+    packages = [name for name in ("torch", "triton") if not version_of(name)]
     if packages:
         return f"{' and '.join(packages)} not installed: {install}"
-    if not interpreted() and (build := _version("torch")).endswith("+cpu"):
+    if not interpreted() and (build := version_of("torch")).endswith("+cpu"):
         return f"torch {build} is a build for the CPU: install one for CUDA ({install})"
     return ""
 
@@ -132,6 +146,17 @@ def cuda_lacks() -> str:
     return f"no CUDA device (NVIDIA's driver fails with error {status})" if status else ""
 
 
+def cuda_name() -> str:
+    """Return the name of the first CUDA device, as its driver tells it, or nothing."""
+    if cuda_lacks():
+        return ""
+    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    name, device = ctypes.create_string_buffer(256), ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    driver.cuDeviceGetName(name, len(name), device)
+    return name.value.decode(errors="replace")
+
+
 def _onnx_cuda_lacks() -> str:
     import onnxruntime  # here, as it takes a while to load
 
@@ -144,7 +169,8 @@ def _onnx_cuda_lacks() -> str:
     )
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return an installed package's version, or nothing."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -172,14 +198,14 @@ def check_precision(precision: str) -> None:
         )
 
 
-def open_gpu(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> Streams:
+def open_gpu(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> Checkable:
     """Return lanes of a model on the GPU; imports torch and Triton.
 
     Raises whatever these raise where the device is out of memory or lost (`is_loss`).
     """
     from .gpu_state import GpuState
 
-    state: Streams = GpuState(spec, weights, precision, streams=streams)
+    state: Checkable = GpuState(spec, weights, precision, streams=streams)
     return state
 
 
@@ -263,9 +289,7 @@ def faster(found: Rates, precision: str, gpu_precision: str, needed: float = 0.0
     return Choice("cpu", precision, told)
 
 
-def choose(
-    asked: str, precision: str | None, measured: Callable[[str, str], Rates], needed: float = 0.0
-) -> Choice:
+def choose(asked: str, precision: str | None, measured: Callable[[str, str], Choice]) -> Choice:
     """Choose a backend, and the precision where none is asked for.
 
     Parameters
@@ -273,30 +297,28 @@ def choose(
     asked : str
         "auto", "cpu" or "gpu".
     measured : callable
-        Called with the CPU's precision and the GPU's where a GPU is there and may be chosen.
-    needed : float
-        As `faster` takes it.
+        Chooses by `faster`; called with the CPU's precision and the GPU's, and only where a GPU
+        is there that plays in that.
 
     Raises
     ------
     GhostnoteError
         If the GPU is asked for and cannot play here, or not in this precision.
     """
-    ours = precision or DEFAULT_PRECISION
+    ours, theirs = precision or DEFAULT_PRECISION, precision or GPU_DEFAULT
     if asked == "cpu":
         return Choice("cpu", ours, "asked for")
     if asked == "gpu":
         check_there("gpu")
-        check_precision(precision or GPU_DEFAULT)
-        return Choice("gpu", precision or GPU_DEFAULT, "asked for")
-    theirs = precision or GPU_DEFAULT
+        check_precision(theirs)
+        return Choice("gpu", theirs, "asked for")
     if theirs not in GPU_PRECISIONS:
         return Choice("cpu", ours, f"the GPU does not play in {theirs}")
-    lacks = missing("gpu")
+    lacks = "Triton's interpreter is no device" if interpreted() else missing("gpu")
     if lacks:
-        return Choice("cpu", ours, lacks.partition(";")[0])
+        return Choice("cpu", ours, lacks)
     try:
-        return faster(measured(ours, theirs), ours, theirs, needed)
+        return measured(ours, theirs)
     except Exception as error:
         if not is_loss(error):
             raise

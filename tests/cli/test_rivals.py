@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ghostnote.cli import rivals
+from ghostnote.kernels.backends import CUDA_PROVIDER
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import LEVELS_16, ModelSpec
 from ghostnote.kernels.weights import random_weights
@@ -62,6 +63,18 @@ def test_another_network_is_found(fault: str, backend: str) -> None:
     weights[fault] = np.roll(weights[fault], 1, axis=0)
     with pytest.raises(GhostnoteError, match="outputs differ by"):
         checked(replace(start, weights=weights), start, [backend])
+
+
+def test_a_session_that_fell_back_is_refused() -> None:
+    """onnxruntime, asked for CUDA that it does not have, takes the CPU and says nothing."""
+    import onnxruntime
+
+    if CUDA_PROVIDER in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    start = start_of("long")
+    with pytest.raises(GhostnoteError, match="fell back to CPUExecutionProvider") as refusal:
+        rivals.makers(start, ["onnx-cuda"], (1,))
+    assert "onnxruntime-gpu" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_a_wrong_draw_is_found() -> None:

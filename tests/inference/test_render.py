@@ -484,7 +484,7 @@ def test_a_gpu_that_is_lost_half_way_changes_no_bit(
     render_loops(model, plan(KICK), RenderOptions(tmp_path / "cpu", 3, precision="fp32"))
     assert bits(tmp_path / "gpu") == bits(tmp_path / "cpu")
     again = tmp_path / "again"
-    assert remake_loops([model], loops, again, backend="gpu") == []
+    assert remake_loops([model], loops, again) == []
     assert len(opened) == 2
     assert {loop.backend for loop in read_manifest(again / MANIFEST)} == {"gpu"}
 
