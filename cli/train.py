@@ -24,12 +24,15 @@ from rich.progress import Progress as Bar
 
 from ghostnote.training.checkpoint import load_checkpoint
 from ghostnote.training.config import TrainConfig
-from ghostnote.training.train import Progress
+from ghostnote.training.train import Progress, find_device
 from ghostnote.training.train import train as run_training
 
 from .errors import INTERRUPTED
 
 NETWORK, LEARNING = "The network", "How it learns"
+
+GPU_WINDOWS = 32
+"""Windows per step of a training that begins on a GPU: two would leave it idle."""
 
 
 def _setting(field: str, help: str, panel: str) -> Any:
@@ -51,15 +54,47 @@ def train(
         int | None,
         typer.Option(help="Length of the training.", show_default="6000, or as begun"),
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Length of the training by the clock, in place of --steps; sittings add up."
+        ),
+    ] = None,
+    stop_after: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Minutes after which this sitting stops, as Ctrl-C stops it; go on with --resume.",
+        ),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu or cuda. Auto is cuda where torch finds such a device."),
+    ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32 or bf16, of what is multiplied; auto is fp32 on a CPU, bf16 on a GPU."
+        ),
+    ] = "auto",
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Windows computed at once.", show_default="all processors"),
+        typer.Option(
+            min=1, help="Windows computed at once, on a CPU.", show_default="all processors"
+        ),
     ] = None,
     validate_every: Annotated[
         int, typer.Option(min=1, help="Steps between checkpoints, each with a validation.")
     ] = 250,
     seed: Annotated[int | None, _setting("seed", "Start and data order.", LEARNING)] = None,
-    windows: Annotated[int | None, _setting("windows", "Windows per step.", LEARNING)] = None,
+    windows: Annotated[
+        int | None,
+        typer.Option(
+            help="Windows per step.",
+            rich_help_panel=LEARNING,
+            show_default=f"{TrainConfig.windows}, on a GPU {GPU_WINDOWS}",
+        ),
+    ] = None,
     window_hops: Annotated[
         int | None, _setting("window_hops", "Length of a window, in hops.", LEARNING)
     ] = None,
@@ -71,7 +106,7 @@ def train(
     ] = None,
     decay: Annotated[
         float | None,
-        _setting("decay", "Share of the steps, at the end, in which it falls.", LEARNING),
+        _setting("decay", "Share of the training, at its end, in which it falls.", LEARNING),
     ] = None,
     ema: Annotated[
         float | None, _setting("ema", "Decay of the running mean of the weights.", LEARNING)
@@ -146,6 +181,12 @@ def train(
     }
     if cond_hidden is not None:
         given["cond_hidden"] = _widths(cond_hidden)
+    if steps is not None and minutes is not None:
+        raise typer.BadParameter("--steps and --minutes are two lengths; give one of them")
+    if steps is not None:
+        given["minutes"] = 0.0
+    if not resume and windows is None and find_device(device).type == "cuda":
+        given["windows"] = GPU_WINDOWS
     config = replace(load_checkpoint(run).config if resume else TrainConfig(), **given)
     with stopped_by_signals() as stop, _bar(run) as report:
         facts = run_training(
@@ -155,18 +196,27 @@ def train(
             resume=resume,
             threads=threads,
             validate_every=validate_every,
+            device=device,
+            precision=precision,
+            stop_after=stop_after,
             stop=stop,
             report=report,
         )
     validated = facts.get("validation_bits")
     score = "" if validated is None else f", {validated:.3f} bits/sample on held-back clips"
     print(f"trained for {facts['seconds'] / 3600:.2f} hours{score}")
-    if facts["steps"] < config.steps:
-        print(
-            f"stopped at step {facts['steps']} of {config.steps}; go on with: ghostnote train --data {data} --run {run} --resume"
-        )
+    if config.share(facts["steps"], facts["seconds"]) < 1.0:
+        where = _place(facts["steps"], config.steps, facts["seconds"], config.minutes)
+        print(f"stopped at {where}; go on with: ghostnote train --data {data} --run {run} --resume")
         raise typer.Exit(INTERRUPTED)
     print(f"next: ghostnote export --run {run} --out {run.name}.onnx")
+
+
+def _place(step: int, steps: int, seconds: float, minutes: float) -> str:
+    """Says where a run is in its plan, for a reader."""
+    if minutes:
+        return f"step {step}, minute {seconds / 60.0:.1f} of {minutes:g}"
+    return f"step {step} of {steps}"
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -215,8 +265,13 @@ def _bar(run: Path) -> Iterator[Any]:
             told = f"{progress.bits:.3f} bits, {progress.samples_per_s / 1000:.1f} k samples/s"
             if progress.validation:
                 told += f", validation {progress.validation[1]:.3f} at {progress.validation[0]}"
-            bar.update(task, completed=progress.step, total=progress.steps, told=told)
+            if progress.minutes:  # a bar of seconds
+                done, whole = round(progress.seconds), round(60.0 * progress.minutes)
+                bar.update(task, completed=done, total=whole, told=told)
+            else:
+                bar.update(task, completed=progress.step, total=progress.steps, told=told)
             if progress.logged and not console.is_terminal:
-                console.print(f"step {progress.step} of {progress.steps}: {told}", soft_wrap=True)
+                where = _place(progress.step, progress.steps, progress.seconds, progress.minutes)
+                console.print(f"{where}: {told}", soft_wrap=True)
 
         yield tell

@@ -135,9 +135,16 @@ def restore(
                 raise GhostnoteError(f"checkpoint: damaged, {name!r} is missing or misshapen")
             weights, _, first, second = arrays
             parameter.copy_(weights)
+            device = parameter.device
+            # A fused Adam counts its steps on the device.
+            counts = device if optimizer.defaults.get("fused") else torch.device("cpu")
             optimizer.state[parameter] = {
-                "step": torch.tensor(float(checkpoint.step)),
-                "exp_avg": first.clone(),
-                "exp_avg_sq": second.clone(),
+                "step": torch.tensor(float(checkpoint.step), device=counts),
+                "exp_avg": first.to(device, copy=True),
+                "exp_avg_sq": second.to(device, copy=True),
             }
-    return {name: tensor.clone() for name, tensor in checkpoint.part("mean").items()}
+        devices = {name: parameter.device for name, parameter in model.named_parameters()}
+    return {
+        name: tensor.to(devices[name], copy=True)
+        for name, tensor in checkpoint.part("mean").items()
+    }

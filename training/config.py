@@ -13,7 +13,7 @@ from .dataset import Dataset
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The settings of a run; a resumed run must have the same, but for `steps`.
+    """The settings of a run; a resumed run must have the same, but for `steps` and `minutes`.
 
     Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `mixtures`,
     `cond_hidden`) are told at `ModelSpec`; with mixtures there are 65536 levels, whatever `levels`.
@@ -25,13 +25,17 @@ class TrainConfig:
     steps : int
         Length of the run. The rate's fall is planned by it, so a run that is resumed with other
         `steps` is not the run that would have had them from the start.
+    minutes : float
+        Length of the run in minutes, where it is not 0: in place of `steps`, for machines that are
+        lent by the minute. What was spent before a resume counts. As the rate's fall follows the
+        clock, such a run cannot be repeated to the last bit.
     windows : int
         Training windows per step.
     window_hops : int
         Length of a window in hops; the receptive field of real past comes on top.
     learning_rate : float
         Peak of Adam's rate; it warms up over `warmup` steps and falls to zero over the last
-        `decay` share of `steps`.
+        `decay` share of `steps` or `minutes`.
     ema : float
         Decay of the running mean of the weights, which is what is validated and exported.
     drop_control : float
@@ -66,6 +70,7 @@ class TrainConfig:
     mixtures: int = 0
     cond_hidden: tuple[int, ...] = (128, 64)
     steps: int = 6000
+    minutes: float = 0.0
     windows: int = 2
     window_hops: int = 500
     learning_rate: float = 2e-3
@@ -83,6 +88,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("steps", 1, 10**9),
+            ("minutes", 0.0, 10**6),
             ("windows", 1, 4096),
             ("window_hops", 1, 10**6),
             ("cycles", 1, 64),
@@ -132,10 +138,18 @@ class TrainConfig:
             chokes=dataset.chokes,
         )
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step (counted from 0)."""
+    def share(self, step: int, seconds: float) -> float:
+        """Return the share of the plan that is done after so many steps and seconds."""
+        return seconds / (60.0 * self.minutes) if self.minutes else step / self.steps
+
+    def rate(self, step: int, seconds: float = 0.0) -> float:
+        """Return the learning rate of a step (counted from 0), begun after so many seconds."""
         up = min(1.0, (step + 1) / max(self.warmup, 1))
-        down = min(1.0, (self.steps - step) / max(self.decay * self.steps, 1.0))
+        if self.minutes:
+            left = max(1.0 - self.share(step, seconds), 0.0)
+            down = min(1.0, left / max(self.decay, 1e-9))
+        else:
+            down = min(1.0, (self.steps - step) / max(self.decay * self.steps, 1.0))
         return self.learning_rate * up * down
 
     def to_json(self) -> dict[str, Any]:

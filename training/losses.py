@@ -13,7 +13,7 @@ def nats(spec: ModelSpec, outputs: Tensor, levels: Tensor) -> Tensor:
     """Return the surprise [T], in nats, of levels int64 [T] under outputs [O, T]."""
     if not spec.mixtures:
         return F.cross_entropy(outputs.t(), levels, reduction="none")
-    logits, means, log_scales = outputs.view(3, spec.mixtures, -1)  # [K, T] each
+    logits, means, log_scales = outputs.reshape(3, spec.mixtures, -1)  # [K, T] each
     log_scales = log_scales.clamp(min=LEAST_LOG_SCALE)
     narrow = torch.exp(-log_scales)
     half = LEVELS_16 // 2

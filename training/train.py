@@ -1,8 +1,7 @@
 """`ghostnote train`: the loop from a dataset to a checkpoint.
 
-`train` runs in one thread and hands the windows of a step to a pool, each of whose threads keeps
-torch to itself: on CPUs that outruns torch's own parallelism for layers this small. The sums are
-taken in the order of the windows, so the result does not depend on the number of threads.
+`train` runs in one thread. What computes is `per_window.py` on a CPU and `batched.py` on a GPU; the
+weights, moments and windows are the same, so that a run may change between them at any checkpoint.
 The only thing that another thread may touch is the event `stop`.
 """
 
@@ -10,26 +9,25 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.spec import ModelSpec
 
+from .batched import Batched
 from .checkpoint import NAME, load_checkpoint, restore, save_checkpoint
 from .config import TrainConfig
 from .dataset import Dataset, load_dataset
-from .losses import nats
+from .drawing import Draws
+from .per_window import PerWindow
 from .wavenet import WaveNet
 from .windows import Window, Windows, evenly
 
@@ -37,6 +35,8 @@ VALIDATION_WINDOWS = 18
 VALIDATION_HOPS = 1000
 LOG = "log.jsonl"
 LOG_EVERY = 20
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class Progress:
     ----------
     step, steps : int
         Steps done and to do, those before a resume included.
+    seconds, minutes : float
+        Time spent, that before a resume included, and the minutes that the run is planned by, 0 where
+        it is planned by steps.
     bits : float
         Bits per sample of the windows trained on, mean of the steps since the last line of the log;
         they lie at hits and are made harder, so that validation gives less.
@@ -60,6 +63,8 @@ class Progress:
 
     step: int
     steps: int
+    seconds: float
+    minutes: float
     bits: float
     samples_per_s: float
     validation: tuple[int, float] | None
@@ -85,6 +90,9 @@ def train(
     resume: bool = False,
     threads: int | None = None,
     validate_every: int = 250,
+    device: str = "cpu",
+    precision: str = "auto",
+    stop_after: float | None = None,
     stop: threading.Event | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
@@ -99,10 +107,17 @@ def train(
     resume : bool
         Go on from the checkpoint in `run`: same weights, moments, step and data order.
     threads : int, optional
-        Threads that compute at once; None takes all processors that this process may use. More
-        than `config.windows` help in validation only.
+        Threads of the CPU that compute at once; None takes all processors that this process may
+        use. More than `config.windows` help in validation only.
     validate_every : int
         Steps between validations; each writes a checkpoint.
+    device : str
+        "cpu", "cuda", or "auto": cuda where torch finds such a device.
+    precision : str
+        What is multiplied: "fp32", "bf16" (the weights stay float32), or "auto": fp32 on a CPU, bf16
+        on a GPU.
+    stop_after : float, optional
+        Minutes after which this sitting ends as if stopped.
     stop : threading.Event, optional
         When set, the run ends after the current step, with a checkpoint.
     report : callable, optional
@@ -118,18 +133,22 @@ def train(
     ------
     GhostnoteError
         If the dataset is unusable, the run exists and `resume` is off, it is another run that is
-        resumed, the loss is not finite, or the run's folder cannot be written.
+        resumed, the loss is not finite, the device is not there, or the run's folder cannot be
+        written.
     """
+    began = time.monotonic()
     # For this thread too: how torch would split a long sum depends on the machine's processors.
     torch.set_num_threads(1)
+    where = find_device(device)
     dataset = load_dataset(data)
     if (run / NAME).exists() and not resume:
         raise GhostnoteError(f"run {run}: exists already; go on with --resume or name another")
-    state = _resume(run, config, dataset) if resume else _begin(config, dataset)
-    if state.step >= config.steps:
-        raise GhostnoteError(
-            f"run {run}: has done its {state.step} steps; ask for more with --steps"
-        )
+    state = _resume(run, config, dataset, where) if resume else _begin(config, dataset, where)
+    spent: float = state.facts["seconds"]
+    if config.share(state.step, spent) >= 1.0:
+        done = f"{config.minutes:g} minutes" if config.minutes else f"{state.step} steps"
+        more = "--minutes" if config.minutes else "--steps"
+        raise GhostnoteError(f"run {run}: has done its {done}; ask for more with {more}")
     spec = state.model.spec
     training = Windows(dataset, "train", spec, config.window_hops)
     validation: list[Window] = []
@@ -139,12 +158,14 @@ def train(
         )
     log = _Log(run, state.step)
     stop = stop or threading.Event()
-    began, spent = time.monotonic(), state.facts["seconds"]
     recent: list[float] = []
-    clock, samples = began, state.facts["samples"]
+    samples = state.facts["samples"]
+
+    def seconds() -> float:
+        return spent + time.monotonic() - began
 
     def save() -> None:
-        state.facts["seconds"] = spent + time.monotonic() - began
+        state.facts["seconds"] = seconds()
         state.facts["steps"] = state.step
         save_checkpoint(
             run,
@@ -157,75 +178,98 @@ def train(
             state.facts,
         )
 
-    with ThreadPoolExecutor(
-        threads or available_processors(), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        stopping = False
-        while state.step < config.steps and not stopping:
-            recent.append(_step(state, config, training, pool))
-            stopping = stop.is_set()
+    computer = _computer(state.model, where, threads, precision)
+    if about := computer.about():
+        log.add(step=state.step, **about)
+    clock = time.monotonic()
+    draws = Draws[Any](config, training, computer.prepare, state.step, computer.ahead)
+    with closing(computer), draws:
+        stopping = finished = False
+        while not (stopping or finished):
+            recent.append(_step(state, config, draws, computer, seconds()))
+            sitting = time.monotonic() - began
+            stopping = stop.is_set() or (stop_after is not None and sitting >= 60.0 * stop_after)
+            finished = config.share(state.step, seconds()) >= 1.0
             bits = sum(recent) / len(recent)
             speed = (state.facts["samples"] - samples) / (time.monotonic() - clock)
             logged = state.step % LOG_EVERY == 0
             if logged:
-                rate = config.rate(state.step - 1)
-                log.add(step=state.step, bits=bits, rate=rate, samples_per_s=speed)
+                rate = config.rate(state.step - 1, seconds())
+                beside = computer.measured(speed)
+                log.add(step=state.step, bits=bits, rate=rate, samples_per_s=speed, **beside)
                 recent, clock, samples = [], time.monotonic(), state.facts["samples"]
             if stopping:
                 save()  # at once: who asks a run to stop may not wait for its validation
-            if stopping or state.step % validate_every == 0 or state.step == config.steps:
-                paused = time.monotonic()
+            if stopping or finished or state.step % validate_every == 0:
+                paused, then = time.monotonic(), seconds()
                 if validation:
-                    score = validation_bits(spec, state.mean, validation, pool)
+                    score = computer.validate(spec, state.mean, validation)
                     state.facts["validation_bits"] = score
                     state.facts["history"].append([state.step, score])
-                    log.add(step=state.step, validation_bits=score, seconds=paused - began + spent)
+                    log.add(step=state.step, validation_bits=score, seconds=then)
                 save()
                 clock += time.monotonic() - paused
             if report:
                 history = state.facts["history"]
                 last = (history[-1][0], history[-1][1]) if history else None
-                report(Progress(state.step, config.steps, bits, speed, last, logged))
+                plan = (state.step, config.steps, seconds(), config.minutes)
+                report(Progress(*plan, bits, speed, last, logged))
     return state.facts
 
 
-def available_processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def find_device(name: str) -> torch.device:
+    """Return the device that is asked for by one of `DEVICES`.
+
+    Raises
+    ------
+    GhostnoteError
+        If it is not there.
+    """
+    if name not in DEVICES:
+        raise GhostnoteError(f"--device must be one of {', '.join(DEVICES)}, found {name!r}")
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise GhostnoteError(
+            "--device cuda: torch finds no CUDA device here (a torch built for CUDA and NVIDIA's "
+            "driver are needed); --device cpu trains without"
+        )
+    return torch.device("cuda", torch.cuda.current_device())
 
 
-def validation_bits(
-    spec: ModelSpec, mean: dict[str, Tensor], windows: list[Window], pool: ThreadPoolExecutor
-) -> float:
-    """Return the mean bits per sample of held-back windows under the weights' running mean."""
-    model = WaveNet(spec)
-    model.load_state_dict(mean)
-
-    def one(window: Window) -> tuple[float, int]:
-        with torch.no_grad():
-            losses = _losses(model, window)
-        return float(losses.sum()), len(losses)
-
-    results = list(pool.map(one, windows))
-    return sum(r[0] for r in results) / sum(r[1] for r in results) / math.log(2.0)
+def _computer(
+    model: WaveNet, device: torch.device, threads: int | None, precision: str
+) -> PerWindow | Batched:
+    if precision not in PRECISIONS:
+        raise GhostnoteError(
+            f"--precision must be one of {', '.join(PRECISIONS)}, found {precision!r}"
+        )
+    if device.type == "cpu":
+        return PerWindow(model, threads, "fp32" if precision == "auto" else precision)
+    return Batched(model, device, "bf16" if precision == "auto" else precision)
 
 
-def _begin(config: TrainConfig, dataset: Dataset) -> _Run:
+def _begin(config: TrainConfig, dataset: Dataset, device: torch.device) -> _Run:
     torch.manual_seed(config.seed)
-    model = WaveNet(config.spec(dataset))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    model = WaveNet(config.spec(dataset)).to(device)  # begun on the CPU: the same on any device
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=config.learning_rate,
+        weight_decay=0.0,
+        fused=True if device.type == "cuda" else None,
+    )
     mean = {name: p.detach().clone() for name, p in model.named_parameters()}
     facts = {"seconds": 0.0, "samples": 0, "history": [], **_data_facts(dataset)}
     return _Run(model, optimizer, mean, facts)
 
 
-def _resume(run: Path, config: TrainConfig, dataset: Dataset) -> _Run:
+def _resume(run: Path, config: TrainConfig, dataset: Dataset, device: torch.device) -> _Run:
     checkpoint = load_checkpoint(run)
-    if replace(checkpoint.config, steps=config.steps) != config:
-        raise GhostnoteError(f"run {run}: was begun with other settings; only --steps may change")
-    state = _begin(config, dataset)
+    if replace(checkpoint.config, steps=config.steps, minutes=config.minutes) != config:
+        raise GhostnoteError(
+            f"run {run}: was begun with other settings; only --steps and --minutes may change"
+        )
+    state = _begin(config, dataset, device)
     facts = _data_facts(dataset)
     # Checkpoints of before the fingerprint have none.
     same = checkpoint.facts.get("dataset", facts["dataset"]) == facts["dataset"]
@@ -236,33 +280,20 @@ def _resume(run: Path, config: TrainConfig, dataset: Dataset) -> _Run:
     return state
 
 
-def _step(state: _Run, config: TrainConfig, training: Windows, pool: ThreadPoolExecutor) -> float:
-    """Train one step and return the bits per sample of its windows."""
-    batch = [
-        training.draw(
-            np.random.default_rng([config.seed, state.step, place]),
-            near_hits=config.near_hits,
-            drop_control=config.drop_control,
-            input_noise=config.input_noise,
-            clean=config.clean,
-            onset_weight=config.onset_weight,
-            silence_weight=config.silence_weight,
-        )
-        for place in range(config.windows)
-    ]
-    parameters = list(state.model.parameters())
-    results = list(pool.map(lambda window: _gradients(state.model, parameters, window), batch))
-    bits = sum(result[0] for result in results) / len(results)
-    for parameter, *gradients in zip(parameters, *(result[1] for result in results), strict=True):
-        parameter.grad = torch.stack(gradients).mean(0)
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
+def _step(
+    state: _Run, config: TrainConfig, draws: Draws[Any], computer: PerWindow | Batched, spent: float
+) -> float:
+    """Train one step, begun after so many seconds; return the bits per sample of its windows."""
+    batch, samples = draws.take(state.step)
+    bits: float = computer.gradients(batch)
+    norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), 1.0))
     if not math.isfinite(bits + norm):
         raise GhostnoteError(
             f"training: the loss is no number any more at step {state.step}; "
             f"begin another run with a lower --learning-rate than {config.learning_rate:g}"
         )
     for group in state.optimizer.param_groups:
-        group["lr"] = config.rate(state.step)
+        group["lr"] = config.rate(state.step, spent)
     state.optimizer.step()
     # At first the mean follows closely, else it would long remember the random start.
     decay = min(config.ema, (state.step + 1) / (state.step + 10))
@@ -270,27 +301,8 @@ def _step(state: _Run, config: TrainConfig, training: Windows, pool: ThreadPoolE
         for name, parameter in state.model.named_parameters():
             state.mean[name].lerp_(parameter, 1.0 - decay)
     state.step += 1
-    state.facts["samples"] += sum(len(window.targets) - window.context for window in batch)
+    state.facts["samples"] += samples
     return bits
-
-
-def _losses(model: WaveNet, window: Window) -> Tensor:
-    """Return the surprise (nats) [T - context] of a window's targets after its context."""
-    rows = None if window.rows is None else torch.from_numpy(window.rows)
-    outputs = model(torch.from_numpy(window.inputs), rows)[:, window.context :]
-    targets = torch.from_numpy(window.targets[window.context :])
-    return nats(model.spec, outputs, targets)
-
-
-def _gradients(
-    model: WaveNet, parameters: Sequence[Tensor], window: Window
-) -> tuple[float, tuple[Tensor, ...]]:
-    """Return a window's bits per sample, and the gradient of its weighted loss."""
-    losses = _losses(model, window)
-    weights = torch.from_numpy(window.weights[window.context :])
-    loss = (losses * weights).sum() / weights.sum()
-    gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
-    return float(losses.detach().mean()) / math.log(2.0), gradients
 
 
 def _data_facts(dataset: Dataset) -> dict[str, Any]:
@@ -317,7 +329,7 @@ class _Log:
         except OSError as error:
             raise GhostnoteError(f"run {run}: cannot be written ({error.strerror})") from None
 
-    def add(self, **entry: float) -> None:
+    def add(self, **entry: float | str) -> None:
         try:
             with self.path.open("a") as file:
                 file.write(json.dumps(entry) + "\n")

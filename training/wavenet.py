@@ -95,7 +95,7 @@ class WaveNet(nn.Module):
         spec = self.spec
         bias = self.hop_bias(control)
         filters = self.filter_weight.transpose(1, 2).flatten(2)  # [L, 2D, k * R]
-        x = self._embed(levels)  # [R, T]
+        x = self.embed(levels)  # [R, T]
         no_residual = x.new_zeros(spec.residual, spec.gate)
         skip = self.skip_bias[:, None].repeat(1, x.shape[1])
         for layer, dilation in enumerate(spec.dilations):
@@ -110,7 +110,7 @@ class WaveNet(nn.Module):
         hidden = torch.addmm(self.head0_bias[:, None], self.head0_weight, F.relu(skip))
         return torch.addmm(self.head1_bias[:, None], self.head1_weight, F.relu(hidden))
 
-    def _embed(self, levels: Tensor) -> Tensor:
+    def embed(self, levels: Tensor) -> Tensor:
         if self.spec.mixtures:
             samples = (levels - self.spec.silence).float() / self.spec.silence
             late = [F.pad(samples, (tap, 0))[: len(samples)] for tap in range(self.spec.input_taps)]

@@ -113,11 +113,29 @@ def test_the_head_is_chosen_and_kept(data: Path, tmp_path: Path) -> None:
     assert (spec.levels, spec.mixtures) == (65536, 3)
 
 
+def test_a_training_by_the_clock_in_two_sittings(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["train", "--data", str(data), "--run", str(tmp_path / "run")]
+    assert main([*run, *SMALL, "--minutes=0.02", "--stop-after=0", "--device=cpu"]) == 130
+    told = r"stopped at step 1, minute 0\.0 of 0\.02; go on with: ghostnote train .* --resume"
+    assert re.search(told, capsys.readouterr().out)
+    assert main([*run, "--resume", "--device=cpu", "--precision=bf16"]) == 0
+    checkpoint = load_checkpoint(tmp_path / "run")
+    assert checkpoint.config.minutes == 0.02 and checkpoint.facts["seconds"] >= 1.2
+    assert checkpoint.config.windows == TrainConfig.windows  # more on a GPU
+    # --steps takes the clock's place.
+    assert main([*run, "--resume", "--device=cpu", f"--steps={checkpoint.step + 1}"]) == 0
+    assert load_checkpoint(tmp_path / "run").config.minutes == 0.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
         (["--data", "{none}", "--run", "{run}"], 1, "no dataset in"),
         (["--data", "{data}", "--run", "{run}", "--resume"], 1, "no checkpoint in"),
+        (["--data", "{data}", "--run", "{run}", "--steps=2", "--minutes=2"], 2, "give one of them"),
+        (["--data", "{data}", "--run", "{run}", "--device=tpu"], 1, "--device must be one of auto"),
         (["--data", "{data}", "--run", "{run}", "--levels", "1"], 1, "levels must be 2 to 1024"),
         (["--data", "{data}", "--run", "{run}", "--mixtures", "99"], 1, "mixtures must be 0 to 32"),
         (

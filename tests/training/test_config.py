@@ -71,6 +71,16 @@ def test_the_rate_rises_stays_and_falls_to_zero() -> None:
     assert TrainConfig(steps=10, warmup=0, decay=0.0).rate(9) == TrainConfig().learning_rate
 
 
+def test_by_the_clock_the_rate_falls_over_the_last_minutes() -> None:
+    config = TrainConfig(minutes=10.0, learning_rate=0.01, warmup=100, decay=0.4)
+    assert config.rate(0, 0.0) == pytest.approx(0.0001)
+    assert config.rate(99, 5.0) == config.rate(10**6, 360.0) == 0.01  # whatever the steps
+    assert config.rate(500, 480.0) == pytest.approx(0.005)
+    assert config.rate(500, 600.0) == config.rate(500, 700.0) == 0.0
+    assert config.share(10**9, 300.0) == 0.5 and TrainConfig(steps=8).share(2, 1e9) == 0.25
+    assert TrainConfig(minutes=1.0, warmup=0, decay=0.0).rate(9, 59.0) == TrainConfig.learning_rate
+
+
 @pytest.mark.parametrize("roles", [(), ("kick", "hat")])
 @pytest.mark.parametrize("kits", [(), ("one",)])
 def test_the_model_fits_the_dataset(roles: tuple[str, ...], kits: tuple[str, ...]) -> None:

@@ -12,10 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.training import train as loop
+from ghostnote.training.batched import Batched
 from ghostnote.training.checkpoint import NAME, load_checkpoint
 from ghostnote.training.config import TrainConfig
 from ghostnote.training.dataset import Dataset
 from ghostnote.training.train import LOG, Progress, train
+from ghostnote.training.wavenet import WaveNet
 from tests.training.small_corpus import config, tone_dataset
 
 SIX = config(steps=6)
@@ -174,7 +177,7 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(
     other = tone_dataset(tmp_path / "data")
     for data, settings, resume, told in (
         (hits.root, SIX, False, "exists already; go on with --resume"),
-        (hits.root, config(steps=9, seed=1), True, "only --steps may change"),
+        (hits.root, config(steps=9, seed=1), True, "only --steps and --minutes may"),
         (other.root, config(steps=9), True, "was begun on other data"),
         (hits.root, SIX, True, "has done its 6 steps; ask for more with --steps"),
         (tmp_path / "none", SIX, True, "no dataset in"),
@@ -235,3 +238,109 @@ def _metadata(path: Path) -> dict[str, Any]:
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     about: dict[str, Any] = json.loads(header["__metadata__"]["ghostnote"])
     return about
+
+
+# bf16, other devices, and plans by the clock.
+
+
+def test_bf16_learns_the_same_for_any_number_of_threads(hits: Dataset, tmp_path: Path) -> None:
+    train(hits.root, tmp_path / "one", SIX, precision="bf16", threads=1)
+    train_in_parts(hits.root, tmp_path / "parts", SIX, 2, precision="bf16", threads=2)
+    assert_same(tmp_path / "one", tmp_path / "parts")
+
+
+def test_bf16_learns_a_tone(tmp_path: Path) -> None:
+    dataset = tone_dataset(tmp_path / "data")
+    facts = train(dataset.root, tmp_path / "run", config(**TONE), precision="bf16")
+    assert facts["validation_bits"] < 4.0
+
+
+@pytest.fixture
+def as_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for a GPU, the batched code runs, on the CPU, as it would there in fp32."""
+
+    def batched(model: WaveNet, *_: Any) -> Batched:
+        return Batched(model, torch.device("cpu"), "fp32", compiled=False)
+
+    monkeypatch.setattr(loop, "_computer", batched)
+
+
+@pytest.mark.usefixtures("as_a_gpu")
+def test_in_batches_it_is_the_same_run_but_for_rounding(
+    hits: Dataset, whole: Path, tmp_path: Path
+) -> None:
+    """Weights, and the windows, which threads draw ahead; stopped and resumed to the last bit."""
+    train(hits.root, tmp_path / "run", SIX)
+    a, b = tensors(whole), tensors(tmp_path / "run")
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0.02, atol=2e-4)
+    assert load_checkpoint(tmp_path / "run").facts["samples"] == 6 * 2 * 60 * hits.hop
+    train_in_parts(hits.root, tmp_path / "parts", SIX, 2, 4)
+    assert_same(tmp_path / "parts", tmp_path / "run")
+    log = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert log[0] == {"step": 0, "device": "cpu", "precision": "fp32", "measured_peak": 0.0}
+
+
+def test_a_run_goes_from_one_device_to_another_and_back(
+    hits: Dataset, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    alone = loop._computer
+
+    def batched(model: WaveNet, *_: Any) -> Batched:
+        return Batched(model, torch.device("cpu"), "fp32", compiled=False)
+
+    for steps, computer in ((2, alone), (4, batched), (6, alone)):
+        monkeypatch.setattr(loop, "_computer", computer)
+        stop = threading.Event()
+
+        def report(progress: Progress, last: int = steps, stop: threading.Event = stop) -> None:
+            if progress.step == last - 1:
+                stop.set()
+
+        train(hits.root, run, SIX, resume=steps > 2, stop=stop, report=report)
+    a, b = tensors(whole), tensors(run)
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0.02, atol=2e-4)
+
+
+def test_a_run_planned_by_minutes_ends_by_the_clock(hits: Dataset, tmp_path: Path) -> None:
+    settings = config(minutes=0.5 / 60.0, warmup=0)
+    told: list[Progress] = []
+    facts = train(hits.root, tmp_path / "run", settings, report=told.append)
+    assert 0.5 <= facts["seconds"] < 20.0
+    assert told[-1].step == facts["steps"] and told[-1].minutes == settings.minutes
+    assert facts["history"][-1][0] == facts["steps"], "the end is validated"
+    with pytest.raises(GhostnoteError, match="minutes; ask for more with --minutes"):
+        train(hits.root, tmp_path / "run", settings, resume=True)
+    more = config(minutes=1e4, warmup=0)
+    train(hits.root, tmp_path / "run", more, resume=True, stop_after=0.0)
+    assert load_checkpoint(tmp_path / "run").step == facts["steps"] + 1
+
+
+def test_a_sitting_ends_after_its_minutes_as_if_stopped(hits: Dataset, tmp_path: Path) -> None:
+    for sitting in range(3):
+        train(hits.root, tmp_path / "run", SIX, resume=sitting > 0, stop_after=0.0)
+        assert load_checkpoint(tmp_path / "run").step == sitting + 1
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "told"),
+    [
+        ("cuda", "auto", "torch finds no CUDA device here"),
+        ("tpu", "auto", "--device must be one of auto, cpu, cuda, found 'tpu'"),
+        ("cpu", "fp8", "--precision must be one of auto, fp32, bf16, found 'fp8'"),
+    ],
+)
+def test_what_cannot_compute_is_refused(
+    hits: Dataset,
+    tmp_path: Path,
+    device: str,
+    precision: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(GhostnoteError, match=told):
+        train(hits.root, tmp_path / "run", SIX, device=device, precision=precision)
+    assert loop.find_device("auto").type == "cpu"
