@@ -18,6 +18,10 @@ from tests.parts import JackServer, jack_server
 settings.register_profile("ghostnote", deadline=None, print_blob=True)
 settings.load_profile("ghostnote")
 
+# Before anything imports numba, which a folder's own conftest does; the programs that tests start
+# inherit it.
+use_compile_cache()
+
 # Every process that a test starts inherits this, which is how we know it again at the end.
 _MARK = f"GHOSTNOTE_TEST_SESSION={uuid.uuid4().hex}"
 
@@ -30,7 +34,6 @@ def pytest_configure() -> None:
     # Triton decides when it is imported. Where there is no GPU, its kernels run in the interpreter.
     if not GPU:
         os.environ["TRITON_INTERPRET"] = "1"
-    use_compile_cache()  # before a test imports numba; the programs that tests start inherit it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
