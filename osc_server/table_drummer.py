@@ -10,7 +10,7 @@ from typing import Final
 from ghostnote.inference.drummer import MAX_FILL, MAX_HUMANISE, DrummerSettings
 
 from .encode import Value
-from .endpoint import Access, Argument, Endpoint
+from .endpoint import Argument, Endpoint
 from .table_parts import one, trigger
 
 _ROOT: Final = "/ghost/voice/{V}/drummer"
@@ -104,10 +104,9 @@ DRUMMERS: Final = (
         Argument("seed", "h", "", low=0, high=2**63 - 1, default=_USUAL.seed),
         7,
     ),
-    Endpoint(
+    trigger(
         "/ghost/drummer/styles",
-        Access.COMMAND,
-        "Tell the styles that drummers know.",
-        reply="/done /ghost/drummer/styles s...",
+        "Ask for the styles that drummers know.",
+        reply="/done /ghost/drummer/styles s style...",
     ),
 )

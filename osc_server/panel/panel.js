@@ -3,6 +3,7 @@
 
 import { Connection } from "./connection.js";
 import { button } from "./dom.js";
+import { drummer } from "./drummer.js";
 import { grid } from "./grid.js";
 import { kits } from "./kits.js";
 import { listen } from "./listen.js";
@@ -30,6 +31,7 @@ transport(connection, place("transport"));
 status(connection, place("status"));
 const board = pads(connection, selection, place("pads"));
 grid(connection, selection, place("steps"), board.flash);
+drummer(connection, selection, place("drummer"));
 const mixer = kits(connection, selection, place("kits"));
 voices(connection, selection, place("voices"), place("chips"), tell, mixer.pure);
 master(connection, place("master"));
