@@ -19,6 +19,7 @@ from ghostnote.inference.model_file import (
     load_model,
 )
 from ghostnote.inference.proof import check_proof
+from ghostnote.kernels.backends import missing
 from ghostnote.kernels.bench import (
     BANDWIDTH_SIZES,
     bound,
@@ -37,15 +38,16 @@ from ghostnote.kernels.packing import pack
 from ghostnote.kernels.parity import check_lanes, check_outputs
 from ghostnote.kernels.products import PRECISIONS
 from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.state import MAX_LANES
 from ghostnote.kernels.weights import Weights, random_weights
 
-from . import rivals
+from . import gpu_bench, rivals
 from .machine import cpu_name, jit_target
 from .progress import progress_bar
 
-BACKENDS = ("cpu", "onnx", "torch", "inductor")
+BACKENDS = ("cpu", "gpu", "onnx", "onnx-cuda", "torch", "inductor")
 
-PROVED = {"cpu": "numba", "onnx": "onnx"}
+PROVED = {"cpu": "numba", "gpu": "gpu", "onnx": "onnx", "onnx-cuda": "onnx-cuda"}
 """The name in `check_proof` of each backend that can replay a model file's proof."""
 
 CALL_SIZES = (1, 64)
@@ -119,10 +121,17 @@ def bench(
         typer.Option(help="Bundled model or .onnx file; may be repeated.", show_default=False),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="Of fp32, bf16 and int8, with commas: how the kernel holds weights.")
+        str,
+        typer.Option(
+            help="Of fp32, bf16 and int8 (CPU only), with commas: how the kernel holds weights."
+        ),
     ] = "fp32,bf16,int8",
     streams: Annotated[
-        str, typer.Option(help="Streams that the kernel plays at a time, with commas, 1 to 1024.")
+        str,
+        typer.Option(
+            help=f"Streams that the kernel plays at a time, with commas, 1 to {MAX_LANES}; on the GPU "
+            f"alone to {gpu_bench.MAX_STREAMS}."
+        ),
     ] = "1",
     threads: Annotated[
         int,
@@ -133,8 +142,8 @@ def bench(
     backend: Annotated[
         str,
         typer.Option(
-            help="Of cpu (our kernel), onnx (onnxruntime), torch (eager) and inductor (torch's "
-            "AOTInductor, which compiles for minutes, once), with commas."
+            help="Of cpu and gpu (our kernels), onnx and onnx-cuda (onnxruntime), torch (eager) and "
+            "inductor (torch's AOTInductor, which compiles for minutes, once), with commas."
         ),
     ] = "cpu,onnx",
     seconds: Annotated[
@@ -146,17 +155,21 @@ def bench(
 
     Configurations are networks of the literature with random weights. Everything is first checked
     against the float64 reference, a model file against its proof too: what plays something else
-    gets no figure, and the exit status is 1. Streams are summed; other engines play one.
+    gets no figure, and the exit status is 1. Streams are summed; other engines play one. The GPU's
+    bound is what the card multiplies in large matrices, measured in the same run.
 
     Example: ghostnote bench --config NV-M,kit --streams 1,16 --threads 2 --json
     """
+    backends = _words("--backend", backend, BACKENDS)
     wanted = Wanted(
-        _present(_words("--backend", backend, BACKENDS)),
+        _present(backends),
         _words("--precision", precision, PRECISIONS),
-        _counts(streams),
+        _counts(streams, gpu_bench.MAX_STREAMS if backends == ["gpu"] else MAX_LANES),
         sorted({1, threads}),
         seconds,
     )
+    if "gpu" in wanted.backends:
+        gpu_bench.precisions(wanted.precisions)  # refused now, not after minutes
     networks = _networks(config, model or [])
     if "inductor" in wanted.backends:
         rivals.compile_all([(one.spec, one.weights) for one in networks])
@@ -165,6 +178,8 @@ def bench(
     with progress_bar() as progress:
         progress("machine", 0, len(networks))
         machine = _machine()
+        if {"gpu", "onnx-cuda"} & {*wanted.backends} and not missing("gpu"):
+            machine["gpu"] = gpu_bench.peaks()
         for done, one in enumerate(networks):
             progress(one.name, done, len(networks))
             results += _results(one, wanted, machine, watch)
@@ -190,19 +205,24 @@ def _words(option: str, text: str, known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def _counts(text: str) -> list[int]:
+def _counts(text: str, most: int) -> list[int]:
     try:
         counts = [int(word) for word in text.split(",")]
     except ValueError:
         counts = [0]
-    if not all(1 <= count <= 1024 for count in counts):
-        raise typer.BadParameter(f"--streams: expected numbers from 1 to 1024, found {text!r}")
+    if not all(1 <= count <= most for count in counts):
+        raise typer.BadParameter(f"--streams: expected numbers from 1 to {most}, found {text!r}")
     return list(dict.fromkeys(counts))
 
 
 def _present(backends: list[str]) -> list[str]:
-    """Returns the backends that can run here; of each other one a line says what it lacks."""
+    """Returns the backends that can run here; of each other one a line says what it lacks.
+
+    If none can, that line is all there is.
+    """
     lacking = {name: rivals.missing(name) for name in backends}
+    if all(lacking.values()):
+        raise GhostnoteError("; ".join(f"--backend {name}: {lacking[name]}" for name in backends))
     for name, what in lacking.items():
         if what:
             print(f"ghostnote bench: without {name}: {what}", file=sys.stderr)
@@ -251,6 +271,8 @@ def _results(
         check_proof(one.file, [PROVED[name] for name in wanted.backends if name in PROVED])
     if "cpu" in wanted.backends:
         work |= _kernel(one, wanted, watch)
+    if "gpu" in wanted.backends:
+        work |= _gpu(one, wanted)
     work |= _rivals(one, wanted, watch)
     rates = measure(work, wanted.seconds)
     return [_row(one, key, rates, machine, watch) for key in work]
@@ -273,8 +295,23 @@ def _kernel(one: Network, wanted: Wanted, watch: Watch) -> dict[Key, Callable[[]
     return work
 
 
+def _gpu(one: Network, wanted: Wanted) -> dict[Key, Callable[[], int]]:
+    """Returns the works of the GPU; nobody watches over its cores, which are its own."""
+    work: dict[Key, Callable[[], int]] = {}
+    truth = gpu_bench.Truth(one.spec, one.weights)
+    for precision in gpu_bench.precisions(wanted.precisions):
+        for streams in wanted.streams:
+            network = one.spec, one.weights, precision, streams
+            try:
+                gpu_bench.check(*network, truth)
+                work["gpu", precision, streams, 1, 0] = gpu_bench.work(*network)
+            except GhostnoteError as error:
+                raise GhostnoteError(f"{one.name}: {error}") from None
+    return work
+
+
 def _rivals(one: Network, wanted: Wanted, watch: Watch) -> dict[Key, Callable[[], int]]:
-    others = [name for name in wanted.backends if name != "cpu"]
+    others = [name for name in wanted.backends if name not in ("cpu", "gpu")]
     if not others:
         return {}
     start = rivals.Start.of(one.spec, one.weights)
@@ -282,7 +319,8 @@ def _rivals(one: Network, wanted: Wanted, watch: Watch) -> dict[Key, Callable[[]
     work: dict[Key, Callable[[], int]] = {}
     for (name, size), make in rivals.makers(start, others, CALL_SIZES).items():
         rivals.check(f"{one.name}: {name}, {size} a call", start, make, expected)
-        work[name, "fp32", 1, 1, size] = watch.over(rivals.work(one.spec, make()))
+        run = rivals.work(one.spec, make())
+        work[name, "fp32", 1, 1, size] = run if name == "onnx-cuda" else watch.over(run)
     return work
 
 
@@ -296,8 +334,15 @@ def _row(
     backend, precision, streams, threads, size = key
     rate, spec = rates[key], one.spec
     size_in_bytes = weight_bytes(spec, precision)
-    peak = machine["int8_gmac_per_s" if precision == "int8" else "fma_gmac_per_s"]
-    most = bound(spec, precision, streams, threads, peak, watch.bandwidth(size_in_bytes))
+    if backend in ("gpu", "onnx-cuda"):
+        # A tile of streams shares the reading of weights: products are the bound.
+        card = machine.get("gpu", {})
+        bandwidth, peak = card.get("bandwidth_gb_per_s"), card.get(f"{precision}_gmac_per_s")
+        most = peak * 1e9 / spec.macs_per_sample if peak else None
+    else:
+        peak = machine["int8_gmac_per_s" if precision == "int8" else "fma_gmac_per_s"]
+        bandwidth = watch.bandwidth(size_in_bytes)
+        most = bound(spec, precision, streams, threads, peak, bandwidth)
     # Only our kernel makes products for several samples at once; of the others it is not known.
     read = bytes_read(spec, precision) if backend == "cpu" else size_in_bytes
     row = {
@@ -313,16 +358,17 @@ def _row(
         "mac_per_sample": spec.macs_per_sample,
         "bytes_per_sample": size_in_bytes / (streams / threads),
         "bytes_read_per_sample": read / (streams / threads),
-        "bandwidth_gb_per_s": watch.bandwidth(size_in_bytes),
+        "bandwidth_gb_per_s": bandwidth,
         "gmac_per_s": rate * spec.macs_per_sample / 1e9,
         "bound_samples_per_s": most,
-        "fraction_of_bound": rate / most,
+        "fraction_of_bound": rate / most if most else None,
         "parity": "ok",
     }
     # Another engine would play streams one after the other on each core.
     for name, rival, call in (
         ("ratio_onnxruntime", "onnx", 64),
         ("ratio_onnxruntime_1", "onnx", 1),
+        ("ratio_onnxruntime_cuda", "onnx-cuda", 64),
         ("ratio_torch", "torch", 0),
         ("ratio_inductor", "inductor", 0),
     ):
@@ -345,9 +391,15 @@ def _show(report: dict[str, Any]) -> None:
         f"{machine['int8_gmac_per_s']:.1f} in int8 ({machine['int8_instruction']}); "
         f"reads GB/s: {reads}"
     )
+    if gpu := machine.get("gpu"):
+        console.print(
+            f"{gpu['name']}: {gpu['fp32_gmac_per_s']:,.0f} GMAC/s in fp32, "
+            f"{gpu['bf16_gmac_per_s']:,.0f} in bf16; copies {gpu['bandwidth_gb_per_s']:,.0f} GB/s"
+        )
     ratios = {
         "x onnx": "ratio_onnxruntime",
         "x onnx, 1": "ratio_onnxruntime_1",
+        "x onnx-cuda": "ratio_onnxruntime_cuda",
         "x torch": "ratio_torch",
         "x inductor": "ratio_inductor",
     }
@@ -366,7 +418,7 @@ def _show(report: dict[str, Any]) -> None:
             f"{row['samples_per_s']:,.0f}",
             f"{row['realtime_16k']:.2f}",
             f"{row['realtime_48k']:.2f}",
-            f"{row['fraction_of_bound']:.0%}",
+            "" if row["fraction_of_bound"] is None else f"{row['fraction_of_bound']:.0%}",
             *(f"{row[key]:.2f}" if row[key] else "" for key in shown.values()),
         )
     # Cut figures are worth nothing: a narrow terminal breaks the lines instead.
@@ -376,7 +428,9 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _engine(row: Mapping[str, Any]) -> str:
-    if row["backend"] == "cpu":
-        return f"kernel {row['precision']}"
-    name = {"onnx": "onnxruntime", "torch": "torch", "inductor": "AOTInductor"}[row["backend"]]
+    if row["backend"] in ("cpu", "gpu"):
+        return f"{'kernel' if row['backend'] == 'cpu' else 'GPU'} {row['precision']}"
+    name = {"onnx": "onnxruntime", "onnx-cuda": "onnxruntime CUDA", "inductor": "AOTInductor"}.get(
+        row["backend"], row["backend"]
+    )
     return f"{name}, {row['samples_per_call']} a call"

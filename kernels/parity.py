@@ -57,7 +57,7 @@ def check_outputs(packed: Packed, weights: Weights, seed: int = 3) -> None:
         If it plays something else; the message tells by how much.
     """
     spec, precision = packed.spec, packed.precision
-    levels = _given_levels(spec, seed)
+    levels = given_levels(spec, seed)
     found = State(packed).teacher_force(levels)
     expected = outputs_of(spec, weights, levels, precision)
     spread = float(expected.std())
@@ -106,7 +106,7 @@ def check_lanes(packed: Packed, streams: int, seed: int = 5) -> None:
             raise _apart(packed, f"{what} at sample {int(differs[0])}")
 
 
-def _given_levels(spec: ModelSpec, seed: int) -> INTS:
+def given_levels(spec: ModelSpec, seed: int) -> INTS:
     """Return levels over more than a receptive field: half of them anywhere, half near silence."""
     count = spec.receptive_field + BEYOND
     draw = np.random.default_rng(seed)
