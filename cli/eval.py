@@ -1,6 +1,7 @@
 """`ghostnote eval`: how well a model plays what it is asked for."""
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,10 @@ from rich.table import Table
 from ghostnote.inference.model_file import find_model, load_model
 from ghostnote.training import scoreboard
 from ghostnote.training.evaluate import EvalOptions
-from ghostnote.training.evaluate import evaluate as measure
+from ghostnote.training.evaluate import evaluate as evaluate_triggers
+from ghostnote.training.texture import evaluate_texture
 
+from .compile_cache import user_cache
 from .precision import Precision
 from .progress import progress_bar
 
@@ -50,6 +53,16 @@ def evaluate(
         int, typer.Option(help="Streams at a time; 0: one per core.")
     ] = EvalOptions.threads,
     precision: Precision = EvalOptions.precision,
+    endurance: Annotated[
+        int, typer.Option(help="Runs of ten minutes, side by side; 0: none.")
+    ] = EvalOptions.endurance,
+    endurance_minutes: Annotated[
+        int, typer.Option(help="Length of those runs in minutes.")
+    ] = EvalOptions.endurance_minutes,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a page with tables, pictures and players: index.html."),
+    ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for one picture per kit, KIT.png.")
     ] = None,
@@ -60,29 +73,50 @@ def evaluate(
 ) -> None:
     """Measures how well a model plays what it is asked for, beside the rendered truth.
 
-    Figures in brackets are the truth's own, heard by the same detector: the ceiling.
+    Figures in brackets are the truth's own, heard by the same ears: the ceiling. The ears are
+    trained on the corpus's one-shots: about a minute, once for a corpus and its kits.
 
-    Example: ghostnote eval --corpus drums --split validation --pictures pictures
+    Example: ghostnote eval --corpus drums --split validation --endurance 10 --page report
     """
     if as_json and as_markdown:
         raise typer.BadParameter("give either --json or --markdown")
     loaded = load_model(find_model(model))
     options = EvalOptions(
-        split, kits, grooves, seconds, bits_seconds, temperature, top_k, seed, threads, precision
+        split=split,
+        kits=kits,
+        grooves=grooves,
+        seconds=seconds,
+        bits_seconds=bits_seconds,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+        threads=threads,
+        precision=precision,
+        endurance=endurance,
+        endurance_minutes=endurance_minutes,
+        cache=user_cache() / "ghostnote",
     )
+    measure = evaluate_triggers if loaded.spec.roles else evaluate_texture
+    began = time.monotonic()
     with progress_bar() as progress:
         result = measure(loaded, corpus, options, progress)
+        # matplotlib is slow to load and needed for nothing else.
         if pictures is not None:
-            # matplotlib is slow to load and needed for nothing else.
             from ghostnote.training.pictures import draw_pictures
 
             draw_pictures(loaded, corpus, options, pictures, progress)
+        if page is not None:
+            from ghostnote.training.page import write_page
+
+            write_page(loaded, corpus, options, result, page, progress)
+    took = time.monotonic() - began
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps({**result, "took_seconds": round(took, 1)}, indent=2))
     elif as_markdown:
         print(scoreboard.markdown(result), end="")
     else:
         _show(scoreboard.tables(result))
+    Console(stderr=True).print(f"took {took:.0f} s", highlight=False)
     for entry in result["kits_missing"]:
         Console(stderr=True).print(f"kit left out, {entry['reason']}", soft_wrap=True)
     for entry in result["skipped"]:

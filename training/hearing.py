@@ -1,4 +1,4 @@
-"""How a kit shows to the ear that judges: the band of each role, its lateness, its echoes.
+"""How a kit shows to the ears that judge: which hits can be heard at all, how loud, from when on.
 
 Learnt from the kit's one-shots alone, never from what is judged. A `KitHearing` may be shared
 between threads: at worst two of them work out the same entry of its cache.
@@ -6,91 +6,79 @@ between threads: at worst two of them work out the same entry of its cache.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from ghostnote.inference.midi import Hit
-
+from .audibility import beginning
+from .ears import TOLERANCE_SECONDS, Ears, candidates_of
 from .kits import Kit
-from .onsets import Band, BandLevels, Onset, band_levels, find_onsets, role_bands
+from .timing import Attack, attack_of
 
+FLOATS = npt.NDArray[np.float32]
 AUDIO = npt.NDArray[np.float32]
 
-CORE_ROLES = ("kick", "snare", "hat")
 TYPICAL_VELOCITY = 0.8
-TOLERANCE_SECONDS = 0.02
-PEAK_SECONDS = 0.04  # a hit's level is its highest within this time
-SHOT_SECONDS = 0.5
-SOFTEST_DB = -30.0  # an onset must come this near to the role's typical hit
-LOUDER_DB = 12.0  # an onset so much louder than a hit is not of its making ...
-SOFTER_DB = 18.0  # ... and one so much softer is another hit, leaking into the band
+LEAD_SECONDS, SHOT_SECONDS = 0.1, 0.5
+STEPS = 40  # of velocity, that are told apart
+
+
+@dataclass(frozen=True)
+class Solo:
+    """One hit alone: mean squares of bands [B] of its beginning, and how it attacks."""
+
+    power: FLOATS
+    attack: Attack
 
 
 class KitHearing:
-    """How the roles of a kit show in each other's bands.
+    """How the roles of a kit show.
 
-    Some one-shots swell for 25 ms before they are loud, some strike twice. So the detector hears
-    each of them alone first: `late` is when (s) a role's onset comes after the trigger, in its
-    band, and `echoes` are the further onsets, as (seconds, dBFS at the typical velocity).
+    Some one-shots swell for 25 ms before they are loud; so the ears hear each of them alone first:
+    `late` is when (s) a role's onset comes after the trigger. Some strike twice: `echoes` are the
+    times (s) after the trigger at which the ears hear the role once more. `twins` are the roles that a kit
+    plays with the same sample: nobody can tell them apart, so one is as good as the other.
 
     Parameters
     ----------
     kit : Kit
-        At the samplerate of the sound that is to be judged.
+        At the hearing rate.
+    ears : Ears
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self.kit = kit
-        shots = {role: self._shot(role, TYPICAL_VELOCITY) for role in kit.layers}
-        self.bands = role_bands(shots, kit.samplerate, CORE_ROLES)
-        self._solos: dict[tuple[str, int], dict[Band, float]] = {}
-        self.late = dict.fromkeys(kit.layers, 0.0)
-        self.echoes: dict[str, dict[Band, list[tuple[float, float]]]] = {}
-        least = {
-            band: min(self.least_db(role) for role, own in self.bands.items() if own == band)
-            for band in self.bands.values()
-        }
-        for role, shot in shots.items():
-            heard = {
-                band: find_onsets(levels, least[band]) for band, levels in self.hear(shot).items()
-            }
-            own = heard[self.bands[role]]
-            if own and own[0].seconds <= 2 * TOLERANCE_SECONDS:
-                self.late[role] = own[0].seconds
-            self.echoes[role] = {
-                band: [(onset.seconds, onset.level) for onset in onsets]
-                for band, onsets in heard.items()
-            }
+    def __init__(self, kit: Kit, ears: Ears) -> None:
+        self.kit, self.ears = kit, ears
+        self._solos: dict[tuple[str, int], Solo] = {}
+        files = {role: {y.file for y in layers} for role, layers in kit.layers.items()}
+        self.twins = {role: {o for o in files if files[o] & files[role]} for role in files}
+        self.late: dict[str, float] = {}
+        self.echoes: dict[str, list[float]] = {}
+        for role in files:
+            self.late[role], self.echoes[role] = self._alone(role)
 
-    def least_db(self, role: str) -> float:
-        """Return the level in dBFS under which nothing in a role's band counts as an onset."""
-        return self.solo_db(role, TYPICAL_VELOCITY, role) + SOFTEST_DB
-
-    def solo_db(self, role: str, velocity: float, shown_in: str) -> float:
-        """Return the level in dBFS of one hit, alone, in the band of role `shown_in`."""
-        key = (role, max(round(velocity * 40), 1))
+    def solo(self, role: str, velocity: float) -> Solo:
+        """Return one hit alone."""
+        key = (role, max(round(velocity * STEPS), 1))
         if key not in self._solos:
-            levels = self.hear(self._shot(role, key[1] / 40))
-            self._solos[key] = {b: found.peak_db(0.0, PEAK_SECONDS) for b, found in levels.items()}
-        return self._solos[key][self.bands[shown_in]]
+            shot = self._shot(role, key[1] / STEPS)
+            self._solos[key] = Solo(
+                beginning(shot, 0.0, self.ears.rate), attack_of(shot, self.ears.rate)
+            )
+        return self._solos[key]
 
-    def accounts_for(self, hit: Hit, onset: Onset, role: str) -> bool:
-        """Tell whether a hit explains an onset in the band of `role`: when it is, and how loud."""
-        asked, played, velocity = hit
-        least = onset.level - LOUDER_DB
-        solo = self.solo_db(played, velocity, role)
-        if abs(onset.seconds - asked) <= TOLERANCE_SECONDS and solo >= least:
-            return True
-        softer = solo - self.solo_db(played, TYPICAL_VELOCITY, role)
-        return any(
-            abs(onset.seconds - asked - after) <= TOLERANCE_SECONDS and level + softer >= least
-            for after, level in self.echoes[played][self.bands[role]]
-        )
+    def due(self, role: str, seconds: float) -> list[float]:
+        """Return when (s) a hit is to be heard: once, or again where its one-shot strikes again."""
+        return [seconds + self.late[role], *(seconds + echo for echo in self.echoes[role])]
 
-    def hear(self, audio: AUDIO) -> dict[Band, BandLevels]:
-        """Return the levels of every band of the kit; roles may share one."""
-        rate = self.kit.samplerate
-        return {band: band_levels(audio, rate, band) for band in set(self.bands.values())}
+    def _alone(self, role: str) -> tuple[float, list[float]]:
+        lead = np.zeros(round(LEAD_SECONDS * self.ears.rate), np.float32)
+        shot = np.concatenate([lead, self._shot(role, TYPICAL_VELOCITY)])
+        found = [t - LEAD_SECONDS for t in candidates_of(shot, self.ears.rate)]
+        found = [t for t in found if -TOLERANCE_SECONDS <= t <= 2.0 * TOLERANCE_SECONDS]
+        late = max(found[0], 0.0) if found else 0.0
+        again = [t - LEAD_SECONDS for t in self.ears.hear(shot)[role]]
+        return late, [t for t in again if t > late + TOLERANCE_SECONDS]
 
     def _shot(self, role: str, velocity: float) -> AUDIO:
-        return self.kit.render([(0, role, velocity)], int(SHOT_SECONDS * self.kit.samplerate))
+        return self.kit.render([(0, role, velocity)], round(SHOT_SECONDS * self.kit.samplerate))

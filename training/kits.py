@@ -164,7 +164,7 @@ def load_kit(corpus: Path, name: str, samplerate: int, roles: Sequence[str]) -> 
     GhostnoteError
         If the table cannot be read, or the kit has neither a kick nor a snare to set its level by.
     """
-    rows = _read_table(corpus, name)
+    rows = read_table(corpus, name)
     skipped: list[dict[str, str]] = []
     layers: dict[str, tuple[Layer, ...]] = {}
     for role in roles:
@@ -175,7 +175,7 @@ def load_kit(corpus: Path, name: str, samplerate: int, roles: Sequence[str]) -> 
         found = []
         for row in matching:
             try:
-                found.append(_load_layer(corpus, row, samplerate))
+                found.append(load_layer(corpus, row, samplerate))
             except GhostnoteError as error:
                 skipped.append({"file": row["path"], "reason": str(error)})
         if found:
@@ -197,7 +197,8 @@ def load_kit(corpus: Path, name: str, samplerate: int, roles: Sequence[str]) -> 
     return Kit(name, samplerate, scaled, tuple(skipped))
 
 
-def _read_table(corpus: Path, name: str) -> list[Row]:
+def read_table(corpus: Path, name: str) -> list[Row]:
+    """Return the rows of a kit's table; raises GhostnoteError if it cannot be read."""
     table = corpus / "kits" / f"{name}.csv"
     try:
         with table.open(newline="") as file:
@@ -232,7 +233,8 @@ def _clap_rows(corpus: Path, name: str, rows: list[Row]) -> list[Row]:
     return [{**template, "path": path, "vel_lo": "1", "vel_hi": "127", "ref_vel": "120"}]
 
 
-def _load_layer(corpus: Path, row: Row, samplerate: int) -> Layer:
+def load_layer(corpus: Path, row: Row, samplerate: int) -> Layer:
+    """Return the sample of a row of a kit's table; raises GhostnoteError if it cannot be used."""
     try:
         low, high, turn = (int(row[name]) for name in ("vel_lo", "vel_hi", "round_robin"))
         gain, reference = 10.0 ** (float(row["gain_db"]) / 20.0), float(row["ref_vel"])

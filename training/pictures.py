@@ -7,6 +7,7 @@ leaves its global state alone. Single-threaded.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,31 +43,37 @@ def draw_pictures(
 ) -> list[Path]:
     """Write one picture per kit of the model, `folder`/KIT.png, and return their paths.
 
-    All kits play the same `SECONDS` of the first groove that `options` chooses.
-
     Raises
     ------
     GhostnoteError
         As `evaluate` does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for kit, title, played in examples(model, corpus, options, progress):
+        written.append(folder / f"{kit}.png")
+        draw_piece(played, model.spec.samplerate, title, written[-1])
+    return written
+
+
+def examples(
+    model: ModelFile, corpus: Path, options: EvalOptions, progress: Progress | None = None
+) -> Iterator[tuple[str, str, Played]]:
+    """Yield (kit, title, what was played) of each kit of the model.
+
+    All kits play the same `SECONDS` of the first groove that `options` chooses.
     """
     packed = pack(model.spec, model.weights, options.precision)
     kits, _ = find_kits(model, options.kits or corpus)
     pieces, _ = options.pieces(corpus)
     # The liveliest of the chosen grooves shows the most.
     liveliest = max(pieces, key=lambda p: len({r for t, r, _ in p.hits if t < SECONDS}))
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    hits = tuple(hit for hit in liveliest.hits if hit[0] < SECONDS)
     for number, kit in enumerate(kits):
-        hits = tuple(hit for hit in liveliest.hits if hit[0] < SECONDS)
-        piece = Piece(liveliest.name, SECONDS, hits)
-        played = play(packed, kit, piece, options, stream=number)
-        title = f"{kit.name}, groove {piece.name}"
-        path = folder / f"{kit.name}.png"
-        draw_piece(played, model.spec.samplerate, title, path)
-        written.append(path)
+        played = play(packed, kit, Piece(liveliest.name, SECONDS, hits), options, stream=number)
+        yield kit.name, f"{kit.name}, groove {liveliest.name}", played
         if progress:
             progress(f"picture {kit.name}", number + 1, len(kits))
-    return written
 
 
 def draw_piece(played: Played, samplerate: int, title: str, path: Path) -> None:

@@ -4,25 +4,23 @@ A `Tally` gathers the counts of any number of pieces; `Tally.score` turns them i
 `ghostnote eval`. Each piece is judged by itself, so pieces may be judged in any thread and their
 tallies added up afterwards.
 
-- A hit is *heard* if an onset lies within 20 ms of where it is due in the band of its role, no
-  more than 18 dB softer than the truth. It is *masked*, and left out for the truth and for the
-  model alike, if it alone is not within 3 dB of what the truth holds there, is not 3 dB over the
-  30 ms before, or is over 30 dB softer than a typical hit: then nobody could tell.
-- An onset in the band of a role is *unasked* if no hit of any role accounts for it: none within
-  20 ms (or whose one-shot strikes again just then) that alone is no more than 12 dB softer in
-  that band. It is the role's *own* if a hit of that role accounts for it and is no more than
-  18 dB louder either. Precision is own / (own + unasked); false onsets are the unasked ones in
-  the bands of kick, snare and hat, those within 20 ms being one.
-- Timing is the time of the model's onset less that of the truth's.
-- Levels are the highest of the band in the 40 ms from the trigger on.
+- A hit is *heard* if the ears hear its role begin within 20 ms of where it is due. It is *masked*,
+  and left out of recall for the truth and for the model alike, if in half of the bands that are
+  its own it does not hold half of what sounds in the truth, or if the same role struck less than
+  20 ms before: then nobody could tell.
+- What the ears hear of a role is *right* if a hit of that role, masked or not, was asked within
+  20 ms, or its one-shot strikes again just then. Precision is right / (right + wrong). *False onsets* are those where nothing at all was
+  asked, those within 20 ms being one.
+- Timing is measured where a hit is audible, heard, and alone for 30 ms (`timing.py`), from when it
+  was asked; so the truth's own figure is the error of the measuring.
+- Velocity: the level, in the bands where the hit is audible, against that of the hit alone.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -30,37 +28,30 @@ import numpy.typing as npt
 
 from ghostnote.inference.midi import Hit
 
-from .hearing import (
-    CORE_ROLES,
-    PEAK_SECONDS,
-    SHOT_SECONDS,
-    SOFTER_DB,
-    TOLERANCE_SECONDS,
-    KitHearing,
-)
-from .onsets import BandLevels, Onset, decibels, find_onsets
+from . import timing
+from .audibility import audible, beginning
+from .ears import TOLERANCE_SECONDS, matches
+from .hearing import KitHearing
+from .noise import decibels
 
 AUDIO = npt.NDArray[np.float32]
 
-LOOK_BEFORE_SECONDS = 0.03
-MASKED_DB = 3.0
-QUIET_SECONDS = 0.3  # "between hits" begins so long after one
-PIECE_SECONDS = 0.05  # ... and is measured in pieces of this length
 SILENT_DB = -60.0
+QUANTILE = 0.95
 
 
 @dataclass
 class RoleCount:
-    """Counts of one role: audible hits asked, heard; onsets in its band, its own and unasked."""
+    """Counts of one role: audible hits asked and heard; what was heard, by right or wrongly."""
 
     asked: int = 0
     masked: int = 0
     heard: int = 0
     truth_heard: int = 0
-    own: int = 0
-    unasked: int = 0
-    truth_own: int = 0
-    truth_unasked: int = 0
+    right: int = 0
+    wrong: int = 0
+    truth_right: int = 0
+    truth_wrong: int = 0
 
     def add(self, other: RoleCount) -> None:
         """Add another's counts to these."""
@@ -70,9 +61,9 @@ class RoleCount:
     def score(self) -> dict[str, Any]:
         """Return recall and precision, None where nothing was there to be counted."""
         return {
-            "precision": _share(self.own, self.own + self.unasked),
+            "precision": _share(self.right, self.right + self.wrong),
             "recall": _share(self.heard, self.asked),
-            "truth_precision": _share(self.truth_own, self.truth_own + self.truth_unasked),
+            "truth_precision": _share(self.truth_right, self.truth_right + self.truth_wrong),
             "truth_recall": _share(self.truth_heard, self.asked),
             "asked": self.asked,
             "masked": self.masked,
@@ -81,131 +72,149 @@ class RoleCount:
 
 @dataclass
 class Tally:
-    """What is counted and measured over pieces; lists hold one value per hit or place."""
+    """What is counted and measured over pieces; lists hold one value per hit or place.
+
+    `timing_ms` and `truth_timing_ms` are signed, late above 0; `levels` (alone, played) and
+    `truth_levels` (alone, truth) are in dBFS by kit and role; `quiet` and `tails` are pairs
+    (truth, generated) as `noise.py` gives them; `kits_right`, `truth_kits_right` and `kits_asked`
+    count hits whose kit was named.
+    """
 
     seconds: float = 0.0
     roles: dict[str, RoleCount] = field(default_factory=lambda: defaultdict(RoleCount))
     unasked: int = 0
     truth_unasked: int = 0
     timing_ms: list[float] = field(default_factory=list)
+    truth_timing_ms: list[float] = field(default_factory=list)
     levels: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    truth_levels: dict[str, list[tuple[float, float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     quiet: list[tuple[float, float]] = field(default_factory=list)
+    tails: list[tuple[float, float]] = field(default_factory=list)
     bits: float = 0.0
     bits_samples: int = 0
+    kits_asked: int = 0
+    kits_right: int = 0
+    truth_kits_right: int = 0
 
     def add(self, other: Tally) -> None:
         """Add the counts of another to these."""
-        for name in ("seconds", "unasked", "truth_unasked", "bits", "bits_samples"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for role, count in other.roles.items():
-            self.roles[role].add(count)
-        for group, pairs in other.levels.items():
-            self.levels[group] += pairs
-        self.timing_ms += other.timing_ms
-        self.quiet += other.quiet
+        for one in fields(self):
+            mine, more = getattr(self, one.name), getattr(other, one.name)
+            if one.name == "roles":
+                for role, count in more.items():
+                    mine[role].add(count)
+            elif isinstance(mine, dict):
+                for group, pairs in more.items():
+                    mine[group] += pairs
+            else:
+                setattr(self, one.name, mine + more)
 
     def score(self) -> dict[str, Any]:
         """Return the keys of `ghostnote eval` that these counts give; None where unknown."""
         quiet = np.array(self.quiet, np.float64).reshape(-1, 2)
         silent = quiet[quiet[:, 0] < 10.0 ** (SILENT_DB / 10.0)]
+        tails = np.array(self.tails, np.float64).reshape(-1, 2)
         minutes = self.seconds / 60.0
         return {
             "bits_per_sample": _share(self.bits, self.bits_samples),
             "roles": {role: count.score() for role, count in self.roles.items()},
             "false_onsets_per_minute": _share(self.unasked, minutes),
             "truth_false_onsets_per_minute": _share(self.truth_unasked, minutes),
-            "timing_ms_p95": float(np.quantile(self.timing_ms, 0.95)) if self.timing_ms else None,
+            "timing_ms_p95": _quantile(np.abs(self.timing_ms), QUANTILE),
+            "truth_timing_ms_p95": _quantile(np.abs(self.truth_timing_ms), QUANTILE),
+            "timing_ms_median": _quantile(np.array(self.timing_ms), 0.5),
+            "truth_timing_ms_median": _quantile(np.array(self.truth_timing_ms), 0.5),
+            "timing_hits": len(self.timing_ms),
             "velocity_correlation": correlation_within(self.levels),
+            "truth_velocity_correlation": correlation_within(self.truth_levels),
             "floor_db": _mean_db(quiet[:, 1]),
             "truth_floor_db": _mean_db(quiet[:, 0]),
             "hiss_db": _mean_db(silent[:, 1]),
+            "tail_flatness_db": float(tails[:, 1].mean()) if len(tails) else None,
+            "truth_tail_flatness_db": float(tails[:, 0].mean()) if len(tails) else None,
+            "kit_accuracy": _share(self.kits_right, self.kits_asked),
+            "truth_kit_accuracy": _share(self.truth_kits_right, self.kits_asked),
             "seconds": round(self.seconds, 3),
         }
 
 
 def judge(hits: Sequence[Hit], truth: AUDIO, generated: AUDIO, hearing: KitHearing) -> Tally:
-    """Return the tally of one piece.
+    """Return the tally of one piece: roles, timing and velocities.
 
     Parameters
     ----------
     hits : sequence of (seconds, role, velocity)
         What was asked, in order of time, of roles that the kit has.
-    truth, generated : float32 [frames]
-        The same stretch, rendered from the kit and played by the model.
+    truth, generated : float32 [samples]
+        The same stretch, rendered from the kit and played by the model, at the hearing rate.
     hearing : KitHearing
     """
-    tally = Tally(seconds=len(truth) / hearing.kit.samplerate)
-    heard = {"truth": hearing.hear(truth), "model": hearing.hear(generated)}
-    unasked: dict[str, list[float]] = {"truth": [], "model": []}
-    for role, band in hearing.bands.items():
-        levels = {who: heard[who][band] for who in heard}
-        onsets = {who: find_onsets(levels[who], hearing.least_db(role)) for who in levels}
+    rate = hearing.ears.rate
+    tally = Tally(seconds=len(truth) / rate)
+    heard_truth, heard = hearing.ears.hear(truth), hearing.ears.hear(generated)
+    last: dict[str, float] = {}
+    for seconds, role, velocity in hits:
         count = tally.roles[role]
-        for seconds, velocity in ((t, v) for t, r, v in hits if r == role):
-            solo = hearing.solo_db(role, velocity, role)
-            if solo < hearing.least_db(role) or not _audible(solo, levels["truth"], seconds):
-                count.masked += 1
-                continue
-            due, stop = seconds + hearing.late[role], seconds + PEAK_SECONDS
-            peaks = {who: levels[who].peak_db(seconds, stop) for who in levels}
-            least = peaks["truth"] - SOFTER_DB
-            nearest = {who: _nearest(onsets[who], due, least) for who in onsets}
-            count.asked += 1
-            count.truth_heard += nearest["truth"] is not None
-            count.heard += nearest["model"] is not None
-            if nearest["truth"] and nearest["model"]:
-                error = nearest["model"].seconds - nearest["truth"].seconds
-                tally.timing_ms.append(1000.0 * abs(error))
-            tally.levels[f"{hearing.kit.name} {role}"].append((peaks["truth"], peaks["model"]))
-        lost = {}
-        for who, found in onsets.items():
-            own, lost[who] = _sort_out(found, hits, role, hearing)
-            if who == "truth":
-                count.truth_own, count.truth_unasked = own, len(lost[who])
-            else:
-                count.own, count.unasked = own, len(lost[who])
-        if role in CORE_ROLES:  # together they cover the spectrum
-            for who in unasked:
-                unasked[who] += lost[who]
-    tally.unasked = _apart(unasked["model"])
-    tally.truth_unasked = _apart(unasked["truth"])
-    tally.quiet = quiet_places(hits, truth, generated, hearing.kit.samplerate)
+        solo = hearing.solo(role, velocity)
+        mixture = beginning(truth, seconds, rate)
+        bands = audible(solo.power, mixture)
+        again = seconds - last.get(role, -1.0) <= TOLERANCE_SECONDS
+        last[role] = seconds
+        if bands is None or again:
+            count.masked += 1
+            continue
+        due = seconds + hearing.late[role]
+        found = _heard_as(heard, hearing.twins[role], due)
+        found_truth = _heard_as(heard_truth, hearing.twins[role], due)
+        count.asked += 1
+        count.heard += found
+        count.truth_heard += found_truth
+        if not (found and found_truth):
+            continue
+        group = f"{hearing.kit.name} {role}"
+        alone = decibels(float(solo.power[bands].sum()))
+        played = beginning(generated, seconds, rate)[bands].sum()
+        tally.levels[group].append((alone, decibels(float(played))))
+        tally.truth_levels[group].append((alone, decibels(float(mixture[bands].sum()))))
+        _measure_time(tally, hits, seconds, (truth, generated), hearing)
+    for role in hearing.kit.layers:
+        count = tally.roles[role]
+        asked = [due for t, r, _ in hits if r in hearing.twins[role] for due in hearing.due(r, t)]
+        count.right = sum(matches(asked, event) for event in heard[role])
+        count.wrong = len(heard[role]) - count.right
+        count.truth_right = sum(matches(asked, event) for event in heard_truth[role])
+        count.truth_wrong = len(heard_truth[role]) - count.truth_right
+    times = [when for t, r, _ in hits for when in (t, *hearing.due(r, t))]
+    tally.unasked = _apart([e for all_ in heard.values() for e in all_ if not matches(times, e)])
+    tally.truth_unasked = _apart(
+        [e for all_ in heard_truth.values() for e in all_ if not matches(times, e)]
+    )
     return tally
 
 
-def _audible(solo_db: float, truth: BandLevels, seconds: float) -> bool:
-    """Tell whether a hit shows in the truth: over what sounded before it, and not drowned."""
-    before = truth.peak_db(
-        seconds - LOOK_BEFORE_SECONDS - truth.reach / 1000.0, seconds - truth.reach / 1000.0
-    )
-    after = truth.peak_db(seconds, seconds + PEAK_SECONDS)
-    return solo_db >= before + MASKED_DB and solo_db >= after - MASKED_DB
+def _heard_as(heard: Mapping[str, Sequence[float]], roles: set[str], due: float) -> bool:
+    return any(matches(heard[role], due) for role in roles)
 
 
-def _nearest(onsets: Sequence[Onset], seconds: float, least_db: float) -> Onset | None:
-    near = [
-        onset
-        for onset in onsets
-        if abs(onset.seconds - seconds) <= TOLERANCE_SECONDS and onset.level >= least_db
-    ]
-    return min(near, key=lambda onset: abs(onset.seconds - seconds)) if near else None
-
-
-def _sort_out(
-    onsets: Sequence[Onset], hits: Sequence[Hit], role: str, hearing: KitHearing
-) -> tuple[int, list[float]]:
-    """Return how many onsets in a role's band are its own, and the times of those of no hit."""
-    own, lost = 0, []
-    for onset in onsets:
-        near = (h for h in hits if -SHOT_SECONDS <= h[0] - onset.seconds <= TOLERANCE_SECONDS)
-        causes = [hit for hit in near if hearing.accounts_for(hit, onset, role)]
-        own += any(
-            cause == role and onset.level >= hearing.solo_db(cause, velocity, role) - SOFTER_DB
-            for _, cause, velocity in causes
-        )
-        if not causes:
-            lost.append(onset.seconds)
-    return own, lost
+def _measure_time(
+    tally: Tally,
+    hits: Sequence[Hit],
+    seconds: float,
+    sounds: tuple[AUDIO, AUDIO],
+    hearing: KitHearing,
+) -> None:
+    """Note by how much the truth and the model are late, if the moment is alone."""
+    near = [hit for hit in hits if abs(hit[0] - seconds) <= timing.ALONE_SECONDS]
+    if any(abs(t - seconds) > timing.APART_SECONDS for t, _, _ in near):
+        return
+    attacks = [hearing.solo(role, velocity).attack.power for _, role, velocity in near]
+    attack = timing.Attack(np.sum(attacks, axis=0))
+    truth, played = (timing.lateness(attack, x, seconds, hearing.ears.rate) for x in sounds)
+    if truth is not None and played is not None:
+        tally.truth_timing_ms.append(1000.0 * truth)
+        tally.timing_ms.append(1000.0 * played)
 
 
 def _apart(seconds: Sequence[float]) -> int:
@@ -216,26 +225,6 @@ def _apart(seconds: Sequence[float]) -> int:
             count += 1
         last = now
     return count
-
-
-def quiet_places(
-    hits: Sequence[Hit], truth: AUDIO, generated: AUDIO, samplerate: int
-) -> list[tuple[float, float]]:
-    """Return (truth, generated) mean squares of 50 ms pieces over 300 ms after the last hit."""
-    size = round(PIECE_SECONDS * samplerate)
-    times = [*(round(t * samplerate) for t, _, _ in hits), len(truth)]
-    places = []
-    for now, then in itertools.pairwise(times):
-        start = now + round(QUIET_SECONDS * samplerate)
-        for at in range(start, then - size + 1, size):
-            pair = (truth[at : at + size], generated[at : at + size])
-            places.append(
-                (
-                    float(np.mean(np.square(pair[0], dtype=np.float64))),
-                    float(np.mean(np.square(pair[1], dtype=np.float64))),
-                )
-            )
-    return places
 
 
 def correlation_within(groups: Mapping[str, Sequence[tuple[float, float]]]) -> float | None:
@@ -255,6 +244,10 @@ def correlation_within(groups: Mapping[str, Sequence[tuple[float, float]]]) -> f
 
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
+
+
+def _quantile(values: npt.NDArray[np.floating[Any]], share: float) -> float | None:
+    return float(np.quantile(values, share)) if len(values) else None
 
 
 def _mean_db(energy: npt.NDArray[np.float64]) -> float | None:

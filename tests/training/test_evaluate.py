@@ -29,8 +29,9 @@ def model(of: ModelSpec | None = None) -> ModelFile:
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return evaluate(model(), write_corpus(tmp_path_factory.mktemp("corpus")), OPTIONS)
+def result(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Any]:
+    corpus = write_corpus(tmp_path_factory.mktemp("corpus"))
+    return evaluate(model(), corpus, replace(OPTIONS, cache=cache))
 
 
 def test_the_keys_that_programs_read_are_there(result: dict[str, Any]) -> None:

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from ghostnote.inference.midi import Hit
+from ghostnote.training.ears import Ears
 from ghostnote.training.hearing import KitHearing
-from ghostnote.training.scores import Tally, correlation_within, judge, quiet_places
+from ghostnote.training.scores import Tally, correlation_within, judge
 from tests.training.tiny_drums import AUDIO, NOTES, RATE, beat, kit, render
 
 SECONDS = 4.0
 
 
 @pytest.fixture(scope="module")
-def hearing() -> KitHearing:
-    return KitHearing(kit())
+def hearing(ears: Ears) -> KitHearing:
+    return KitHearing(kit(), ears)
 
 
 def score(hearing: KitHearing, hits: list[Hit], generated: AUDIO) -> dict[str, Any]:
@@ -25,13 +26,15 @@ def score(hearing: KitHearing, hits: list[Hit], generated: AUDIO) -> dict[str, A
 
 def test_the_truth_itself_is_perfect(hearing: KitHearing) -> None:
     found = score(hearing, beat(), render(beat(), SECONDS))
+    assert found["truth_timing_ms_p95"] < 0.2  # what the measuring itself is wrong by
+    assert found["timing_hits"] == len(beat())
     for role in NOTES:
         assert found["roles"][role]["recall"] == 1.0
         assert found["roles"][role]["truth_recall"] == 1.0
         assert found["roles"][role]["precision"] == 1.0
         assert found["roles"][role]["masked"] == 0
     assert found["false_onsets_per_minute"] == 0.0
-    assert found["timing_ms_p95"] == 0.0
+    assert found["timing_ms_p95"] == found["truth_timing_ms_p95"]
     assert found["seconds"] == SECONDS
 
 
@@ -65,7 +68,8 @@ def test_another_role_in_its_place_counts_against_both(hearing: KitHearing) -> N
 @pytest.mark.parametrize("delay", [0.005, -0.004])
 def test_lateness_is_measured(hearing: KitHearing, delay: float) -> None:
     found = score(hearing, beat(), render([(t + delay, r, v) for t, r, v in beat()], SECONDS))
-    assert found["timing_ms_p95"] == pytest.approx(1000 * abs(delay), abs=0.5)
+    assert found["timing_ms_p95"] == pytest.approx(1000 * abs(delay), abs=0.2)
+    assert found["timing_ms_median"] == pytest.approx(1000 * delay, abs=0.2)
     assert found["roles"]["hat"]["recall"] == 1.0
 
 
@@ -78,7 +82,7 @@ def test_velocities_are_correlated_within_a_role(hearing: KitHearing) -> None:
     drawn = np.random.default_rng(5).uniform(0.3, 1.0, len(beat()))
     hits = [(t, role, float(v)) for (t, role, _), v in zip(beat(), drawn, strict=True)]
     heard = score(hearing, hits, render(hits, SECONDS))["velocity_correlation"]
-    assert heard == pytest.approx(1.0)
+    assert heard == pytest.approx(1.0, abs=0.005)  # levels of a fortieth
     softer = [(t, role, v / 2) for t, role, v in hits]
     assert score(hearing, hits, render(softer, SECONDS))["velocity_correlation"] > 0.95
     shuffled = [(t, role, float(v)) for (t, role, _), v in zip(beat(), drawn[::-1], strict=True)]
@@ -97,34 +101,16 @@ def test_hits_drowned_by_others_are_left_out(hearing: KitHearing) -> None:
     assert found["recall"] == 1.0
 
 
-def test_a_one_shot_that_strikes_twice_is_no_false_onset() -> None:
+def test_a_one_shot_that_strikes_twice_is_no_false_onset(ears: Ears) -> None:
     twice = kit()
     layer = twice.layers["hat"][0]
     audio = np.concatenate([layer.audio[:800], layer.audio])
     twice.layers["hat"] = (type(layer)("hat.wav", audio, 1, 127, 1, True, 110.0),)
     hits: list[Hit] = [(0.1 + 0.5 * i, "hat", 0.8) for i in range(6)]
     sound = twice.render([(round(t * RATE), r, v) for t, r, v in hits], int(SECONDS * RATE))
-    tally = judge(hits, sound, sound, KitHearing(twice))
+    tally = judge(hits, sound, sound, KitHearing(twice, ears))
     assert tally.score()["roles"]["hat"]["precision"] == 1.0
-    assert tally.roles["hat"].own == 2 * len(hits)
-
-
-def test_hiss_between_hits_is_told(hearing: KitHearing) -> None:
-    hits: list[Hit] = [(0.1, "hat", 0.8), (2.0, "hat", 0.8)]
-    drawn = np.random.default_rng(0).standard_normal(int(SECONDS * RATE)) * 10.0 ** (-50.0 / 20.0)
-    found = score(hearing, hits, render(hits, SECONDS) + drawn.astype(np.float32))
-    assert found["floor_db"] == pytest.approx(-50.0, abs=0.5)
-    assert found["hiss_db"] == pytest.approx(-50.0, abs=0.5)
-    assert found["truth_floor_db"] < -80.0
-
-
-def test_places_between_hits_begin_late_and_are_whole() -> None:
-    silence = np.zeros(RATE, np.float32)
-    loud = np.ones(RATE, np.float32)
-    assert (
-        quiet_places([(0.0, "hat", 1.0), (0.34, "hat", 1.0)], silence, loud, RATE)
-        == [(0.0, 1.0)] * 7
-    )  # from 0.64 s to 1 s; the 40 ms before 0.34 s are too short
+    assert tally.roles["hat"].right == 2 * len(hits)
 
 
 def test_tallies_add_up(hearing: KitHearing) -> None:

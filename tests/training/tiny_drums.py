@@ -1,16 +1,22 @@
 """A drum kit of three clear sounds, a corpus of such kits and a few grooves, a model for them."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mido
 import numpy as np
 import numpy.typing as npt
+import pytest
 import soundfile
 
 from ghostnote.inference.midi import Hit
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import random_weights
+from ghostnote.training import ears_training
+from ghostnote.training.ears import Ears
+from ghostnote.training.ears_training import get_ears
 from ghostnote.training.kits import COLUMNS, Kit, Layer
 
 AUDIO = npt.NDArray[np.float32]
@@ -130,3 +136,19 @@ def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
+
+
+def tiny_ears(folder: Path) -> Ears:
+    """Ears that know the three sounds, trained on a few lessons and kept in a folder."""
+    corpus = folder / "for-the-ears"
+    if not corpus.exists():
+        write_corpus(corpus)
+    return get_ears([corpus], RATE, tuple(NOTES), KITS, [], folder)
+
+
+@contextmanager
+def few_lessons() -> Iterator[None]:
+    """Let ears learn from little while the body runs: the three sounds are easily told apart."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ears_training, "PAIRS_PER_KIT", 3)
+        yield
