@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -17,6 +17,8 @@ import typer
 
 from ghostnote.inference.model_file import ModelFile, find_model, load_model
 from ghostnote.inference.proof import check_proof
+from ghostnote.inference.render import side_by_side
+from ghostnote.kernels.backends import interpreted, is_loss, missing, version_of, why_lost
 from ghostnote.kernels.bench import kernel_work, measure
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import DEFAULT_PRECISION, pack
@@ -24,6 +26,7 @@ from ghostnote.osc_server.audio import choose_sink, list_devices
 from ghostnote.osc_server.sink import SinkError, SinkOptions
 from ghostnote.osc_server.udp import RECEIVE_BUFFER, UdpServer
 
+from .backend import choice_of
 from .compile_cache import VARIABLE
 from .conflicts import onnxruntime_conflict
 from .machine import cpu_name, jit_target
@@ -35,6 +38,7 @@ ENOUGH = 1.5
 """Times real time under which one voice leaves too little room for the rest of the machine."""
 
 SPEED_SECONDS = 1.0
+LOOPS = 64  # side by side, for which it is told what would make them
 QUIET = 0.9  # share of the core from which on a measurement counts
 PRIORITY = 3  # what the engine asks for
 GPU_SECONDS = 20.0  # for nvidia-smi, which waits for ever where a driver hangs
@@ -102,22 +106,15 @@ def _versions() -> Iterator[Finding]:
     system = f"{platform.system()} {platform.release()} on {platform.machine()}"
     text = f"ghostnote {version('ghostnote')}, Python {platform.python_version()}, {system}"
     yield Finding("versions", OK, text)
-    text = ", ".join(f"{name} {_version(name) or 'missing'}" for name in _PACKAGES)
-    missing = [name for name in _PACKAGES if _version(name) is None]
+    text = ", ".join(f"{name} {version_of(name) or 'missing'}" for name in _PACKAGES)
+    missing = [name for name in _PACKAGES if not version_of(name)]
     # Whoever has swapped it for the GPU build lacks nothing.
-    if _version("onnxruntime-gpu") and "onnxruntime" in missing:
+    if version_of("onnxruntime-gpu") and "onnxruntime" in missing:
         missing.remove("onnxruntime")
     todo = f"{sys.executable} -m pip install {' '.join(missing)}" if missing else ""
     yield Finding("packages", PROBLEM if missing else OK, text, todo)
-    extras = [f"{name} {_version(name)}" for name in _OPTIONAL if _version(name)]
+    extras = [f"{name} {version_of(name)}" for name in _OPTIONAL if version_of(name)]
     yield Finding("extras", OK, ", ".join(extras) or "none; playing needs none")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _conflicts() -> Iterator[Finding]:
@@ -227,7 +224,18 @@ def _gpu() -> Iterator[Finding]:
             yield Finding("GPU", NOTE, text)
             return
         found = "; ".join(told.stdout.split("\n")).strip("; ") if told.returncode == 0 else ""
-    yield Finding("GPU", OK, found or "none found; playing needs none")
+    if not found:
+        yield Finding("GPU", OK, "none found; playing needs none")
+        return
+    lacks = missing("gpu")
+    if lacks:
+        yield Finding("GPU", NOTE, f"{found}; not played on", lacks)
+    else:
+        packages = f"torch {version_of('torch')}, Triton {version_of('triton')}"
+        yield Finding("GPU", OK, f"{found}; {packages}: --backend gpu plays on it")
+    lacks = missing("onnx-cuda")
+    text = "bench --backend onnx-cuda " + ("needs CUDA's onnxruntime" if lacks else "can run")
+    yield Finding("GPU", OK, text, lacks)
 
 
 def _proof(model: ModelFile) -> Iterator[Finding]:
@@ -237,6 +245,31 @@ def _proof(model: ModelFile) -> Iterator[Finding]:
     for engine, kept in check_proof(model, ("numba", "onnx")).items():
         ties = f", {kept.near_ties} draws at a near tie" if kept.near_ties else ""
         yield Finding("proof", OK, f"{engine} plays its {kept.samples} samples{ties}")
+    if not _has_gpu():
+        return
+    try:
+        kept = check_proof(model, ("gpu",))["gpu"]
+        yield Finding("proof", OK, f"gpu plays its {kept.samples} samples in fp32")
+    except Exception as error:
+        if not (isinstance(error, GhostnoteError) or is_loss(error)):
+            raise
+        todo = "play with --backend cpu"
+        yield Finding("proof", NOTE, f"the GPU does not play it: {why_lost(error)}", todo)
+
+
+def _has_gpu() -> bool:
+    return not interpreted() and not missing("gpu")
+
+
+def _backend(model: ModelFile) -> Iterator[Finding]:
+    voice = choice_of("auto", None, lambda: model, 1, live=True, fresh=True)
+    why = voice.why.partition(";")[0]
+    text = f"serve plays one voice on the {voice.backend} in {voice.precision}: {why}"
+    yield Finding("backend", OK, text)
+    if _has_gpu():
+        loops = choice_of("auto", None, lambda: model, *side_by_side(LOOPS), fresh=True)
+        text = f"render --backend auto makes {LOOPS} loops on the {loops.backend} in "
+        yield Finding("backend", OK, f"{text}{loops.precision}: {loops.why}")
 
 
 def _speed(model: ModelFile) -> Iterator[Finding]:
@@ -276,4 +309,5 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
 MODEL_CHECKS: dict[str, Callable[[ModelFile], Iterator[Finding]]] = {
     "proof": _proof,
     "speed": _speed,
+    "backend": _backend,
 }

@@ -11,9 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ghostnote.cli import backend as backend_module
 from ghostnote.cli import doctor as doctor_module
 from ghostnote.cli.main import main
 from ghostnote.inference.model_file import ModelFile, save_model
+from ghostnote.kernels import backends
+from ghostnote.kernels.packing import pack
+from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.state import State
+from ghostnote.kernels.weights import Weights
 from tests.inference.small_models import write_model
 from tests.parts import JackServer
 
@@ -48,6 +54,9 @@ def test_a_machine_that_can_play(model: ModelFile, capsys: pytest.CaptureFixture
     assert found["OSC port"][0]["state"] == "ok"
     assert [f["state"] for f in found["proof"]] == ["ok", "ok"]
     assert [f["text"].split()[0] for f in found["proof"]] == ["numba", "onnx"]
+    (backend,) = found["backend"]
+    assert backend["state"] == "ok"
+    assert backend["text"].startswith("serve plays one voice on the cpu in int8: ")
 
 
 def test_the_lines_for_people(model: ModelFile, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,3 +159,65 @@ def test_it_needs_no_torch(model: ModelFile) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+class Card:
+    """A machine with a card, whose GPU plays as the CPU does, or fails."""
+
+    def __init__(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str, fails: bool
+    ) -> None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text("#!/bin/sh\necho NVIDIA H200, 143771 MiB\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+        monkeypatch.setattr(doctor_module, "missing", lambda name: lacks)
+        monkeypatch.setattr(backends, "missing", lambda name: lacks)
+        monkeypatch.setattr(backends, "rates", lambda *_: backends.Rates(1e5, 1e6))
+        monkeypatch.setattr(backend_module, "user_cache", lambda: tmp_path / "cache")
+
+        def opened(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> State:
+            if fails:
+                raise RuntimeError("CUDA error: an illegal address\nSearch for")
+            return State(pack(spec, weights, precision), streams=streams)
+
+        monkeypatch.setattr("ghostnote.inference.proof.open_gpu", opened)
+
+
+def test_a_card_is_told_with_what_plays_on_it(
+    model: ModelFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Card(tmp_path, monkeypatch, "", False)
+    found = report(model.path, capsys, 0)
+    assert "NVIDIA H200, 143771 MiB; torch " in found["GPU"][0]["text"]
+    assert "--backend gpu plays on it" in found["GPU"][0]["text"]
+    assert [f["text"].split()[0] for f in found["proof"]] == ["numba", "onnx", "gpu"]
+    voice, loops = (f["text"] for f in found["backend"])
+    assert voice.startswith("serve plays one voice on the cpu in int8: measured 100,000 samples/s")
+    assert loops.startswith("render --backend auto makes 64 loops on the gpu in fp32: ")
+
+
+@pytest.mark.parametrize("lacks", ["", "torch not installed: in ghostnote's folder, pip"])
+def test_a_card_that_cannot_be_played_on_is_a_note(
+    lacks: str,
+    model: ModelFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Card(tmp_path, monkeypatch, lacks, True)
+    found = report(model.path, capsys, 0)
+    if lacks:
+        assert (found["GPU"][0]["state"], found["GPU"][0]["todo"]) == ("note", lacks)
+        (backend,) = found["backend"]
+        assert "cpu in int8: torch not installed" in backend["text"]
+    else:
+        assert found["proof"][-1]["state"] == "note"
+        assert (
+            "the GPU does not play it: CUDA error: an illegal address"
+            in (found["proof"][-1]["text"])
+        )
