@@ -24,12 +24,13 @@ export function drummer(connection, selection, place) {
     humanise: bar("humanise", { ...low, high: 2, usual: 1, onchange: set("humanise") }),
     fill: bar("fill", {
       low: 0, high: 32, step: 1, usual: 8, curve: 2, onchange: set("fill"),
-      show: (value) => (value === 0 ? "none" : value === 1 ? "every bar" : `every ${value} bars`),
+      show: (value) => (value === 0 ? "none" : `every ${value}`),
     }), // prettier-ignore
   };
   bars.density.title = "the share of people's bars that are sparser";
   bars.swing.title = "how late every second sixteenth is, besides the style's own feel";
   bars.humanise.title = "0 %: on the grid; 100 %: as people play";
+  bars.fill.title = "every how many bars a fill is played, as the last of them";
   const dice = button("⚄", () => {
     connection.set(address("seed"), Math.floor(Math.random() * MOST_SEED));
   }, { label: "Let the drummer play otherwise", className: "dice" }); // prettier-ignore

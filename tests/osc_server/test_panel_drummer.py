@@ -38,7 +38,7 @@ async def test_what_others_ask_is_shown(stage: Stage) -> None:
         "document.querySelector('#drummer .go').getAttribute('aria-pressed') === 'true'"
     )
     assert await stage.shown("density") == "25 %"
-    assert await stage.shown("fill") == "every 4 bars"
+    assert await stage.shown("fill") == "every 4"
     style = "document.querySelector('select[aria-label=\"Style of the drummer\"]')"
     await stage.page.until(f"{style}.value === 'funk:2,jazz:1'")
     stage.client.send(f"{ROOT}/stop")
