@@ -49,6 +49,8 @@ CHUNK: tl.constexpr = tl.constexpr(128)  # numbers of a lane's biases that are c
 
 LOOKS: Final = 400_000
 """Looks at the mailbox after which a launch ends. One is a read over the bus, a microsecond or two."""
+STAGES: Final = 2
+"""Of the pipeline that loads weights: more would not fit into shared memory in fp32."""
 LOOKS_A_HOP: Final = 800
 """A hop counts as so many: it takes as long where a hop is a millisecond."""
 
@@ -252,8 +254,7 @@ class LiveKernel:
             layout.slots, padded, layout.hop, layout.lane_words, layout.residual, looks, a_hop,
             shape, 32 * options.num_warps, gpu,
         )  # fmt: skip
-        # More stages would not fit into shared memory in fp32.
-        self._options = {**options._asdict(), "num_stages": 2}
+        self._options = {**options._asdict(), "num_stages": STAGES}
         self._stream = torch.cuda.Stream() if gpu else None  # type: ignore[no-untyped-call]
         self._ends: deque[torch.cuda.Event] = deque()
 

@@ -100,6 +100,11 @@ REPLIES: Final = (
         "s text",
         "The audio device was lost, came back, or takes larger blocks; to followers.",
     ),
+    (
+        "/ghost/backend",
+        "s text",
+        "The GPU was lost or came too late, and the CPU plays on; to followers.",
+    ),
     ("/ghost/render/progress", "i job f done", "So much of a job, 0 to 1, is rendered."),
 )
 """What the server sends besides parameters on their own addresses."""

@@ -38,6 +38,7 @@ ALLOWED = {
     ("kernels", "gpu"),
     ("kernels", "gpu_carry"),
     ("kernels", "gpu_layers"),
+    ("kernels", "gpu_live"),
     ("kernels", "gpu_model"),
     ("kernels", "gpu_state"),
 }

@@ -236,7 +236,8 @@ export class Connection {
 
   #changed() {
     // Told without a place in the tree.
-    for (const address of ["/ghost/sync/error", "/ghost/sink"]) this.#say("LISTEN", address);
+    const told = ["/ghost/sync/error", "/ghost/sink", "/ghost/backend"];
+    for (const address of told) this.#say("LISTEN", address);
     for (const voice of this.voices()) this.#say("LISTEN", `/ghost/voice/${voice}/reprimed`);
     for (const listener of this.#treeListeners) listener();
   }

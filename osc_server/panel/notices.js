@@ -22,7 +22,9 @@ export function notices(connection, place) {
   connection.on("/ghost/late", (address, seconds) => {
     tell(`${address} came ${(seconds * 1000).toFixed(0)} ms late`, "fail");
   });
-  connection.on("/ghost/sink", (text) => tell(text, "fail"));
+  for (const address of ["/ghost/sink", "/ghost/backend"]) {
+    connection.on(address, (text) => tell(text, "fail"));
+  }
   const heard = new Set();
   connection.onTree(() => {
     for (const voice of connection.voices()) {

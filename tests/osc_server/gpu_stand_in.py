@@ -23,7 +23,7 @@ from ghostnote.kernels.packing import Packed
 from ghostnote.kernels.state import State
 from ghostnote.osc_server.native import load_acquire_at, sleep_us, store_release_at
 
-POLLS, HOPS = 200, 50  # of a launch
+POLLS, HOPS = 400, 200  # of a launch
 HEADER, WEIGHTS, RUN, POST, FLOATS, JOURNAL, LEVELS, DONE, SLOTS, GATE = range(10)
 QUEUED, RAN, CLOSED, PLAYED, HANG_AT, HANG_MS, WORDS = range(10, 17)
 """Words of a stand-in: addresses and sizes; launches; the hop in which it hangs, and for how long."""
@@ -50,9 +50,10 @@ def _stream(c, ints, floats):  # type: ignore[no-untyped-def]
                 if c[PLAYED] == c[HANG_AT]:
                     _hop(c, ints, floats, 5)
                     # Of what it has made in a part of a hop some is written, and it is all wrong.
-                    for _ in range(c[HANG_MS]):
-                        if load_acquire_at(at + 8 * CLOSED) == 0:
-                            sleep_us(1000)
+                    waited = 0
+                    while waited < load_acquire_at(at + 8 * HANG_MS):
+                        waited += 1
+                        sleep_us(1000)
                 c[PLAYED] += 1
             _hop(c, ints, floats, ints_at(c[HEADER])[p.HOP])
             hops += 1
@@ -139,9 +140,30 @@ class StandIn:
         self.words[[SLOTS, GATE]] = layout.slots, layout.gate
         self.words[[HANG_AT, HANG_MS]] = hang
         self._waited = 0
+        self.fail_after: float | None = None
         arguments = (self.words, self._ints, self._floats)
         self._thread = threading.Thread(target=_stream, args=arguments, daemon=True)
         self._thread.start()
+
+    def hang(self, hop: int, milliseconds: int) -> None:
+        """Lets it hang in a later hop."""
+        self.words[HANG_MS] = milliseconds
+        self.words[HANG_AT] = hop
+
+    @property
+    def played(self) -> int:
+        """Hops that it has begun."""
+        return int(self.words[PLAYED])
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has answered all that was posted."""
+        return bool((self.mailbox.done == self.mailbox.post[m.SEQ]).all())
+
+    @property
+    def ended(self) -> bool:
+        """Whether no launch runs or waits any more, for the end was posted."""
+        return bool(self.mailbox.post[m.END] and self.words[RAN] == self.words[QUEUED])
 
     def launch(self) -> None:
         """Queues a launch."""
@@ -150,10 +172,17 @@ class StandIn:
     def wait(self) -> None:
         """Waits for the oldest launch."""
         self._waited += 1
+        began = time.monotonic()
         while self.words[RAN] < self._waited:
             time.sleep(0.001)
+            if self.fail_after is not None and time.monotonic() > began + self.fail_after:
+                raise RuntimeError("CUDA error: unspecified launch failure")
+
+    def release(self) -> None:
+        """Lets it hang no longer."""
+        self.words[HANG_MS] = 0
 
     def close(self) -> None:
-        """Ends the stream's thread."""
+        """Ends the stream's thread, after the engine's end."""
         self.words[CLOSED] = 1
         self._thread.join(10.0)
