@@ -24,7 +24,7 @@ from .gpu_layers import (
     uniforms,
 )
 
-_PLAIN = ["index", "count", "hop", "bias_hop", "bias_layer", "bias_lane", "streams"]
+_PLAIN = ["index", "count", "hop", "streams"]  # of any value by the same code
 
 
 @triton.jit(do_not_specialize=_PLAIN)

@@ -12,7 +12,8 @@ stores of one sample, other threads read for a later one. Within a sample nothin
 read, so loads may run ahead as far as the compiler likes.
 
 Parameters are annotated as `tl.tensor`, pointers too: Triton's compiler looks at annotations, and
-knows nothing of `typing`.
+knows nothing of `typing`. Triton 3.6 takes a number of a tuple for no constant: so `tl.full` stands where
+`tl.zeros` would, and what `tl.static_range` counts to is given a name as `tl.constexpr` first.
 """
 
 from __future__ import annotations
@@ -74,9 +75,10 @@ def embed(
 ) -> tl.tensor:
     """Return x [B, R]: the sum of what the last levels mean, `newest` [B] the one before `now`."""
     r = tl.arange(0, s.residual)
-    x = tl.zeros((s.tile, s.residual), tl.float32)
+    x = tl.full((s.tile, s.residual), 0.0, tl.float32)
     x += tl.load(floats + s.input_bias_at + r)[None, :]
-    for tap in tl.static_range(s.taps):
+    taps: tl.constexpr = s.taps
+    for tap in tl.static_range(taps):
         level = newest
         if tap + 1 < s.taps:
             level = level_at(history, now - (s.taps - tap), lane, lanes)
@@ -100,66 +102,64 @@ def ring_rows(
 
 
 @triton.jit
-def gates_before(
-    rings: tl.tensor, now: tl.tensor, layer: tl.tensor, part: tl.tensor, lane: tl.tensor, lanes: tl.tensor, places: tl.tensor,
-    matrices: tl.tensor, bias: tl.tensor, bias_lane: tl.tensor, s: tl.constexpr,
-) -> tl.tensor:  # fmt: skip
-    """Return what bias and past add to a part of a layer's gates: both halves, [B, part] each.
+def place_of(places: tl.tensor, layer: tl.tensor, s: tl.constexpr) -> tl.tensor:
+    """Return a layer's dilation, the slots of its ring less one, and its first slot."""
+    at = places + layer
+    return tl.load(at), tl.load(at + s.layers), tl.load(at + 2 * s.layers)
 
-    It does not wait for the layer before. `bias` points to the layer's [lanes, 2, D], of which
-    neighbouring streams lie `bias_lane` apart.
+
+@triton.jit
+def gates_before(
+    rings: tl.tensor, now: tl.tensor, layer: tl.tensor, part: tl.tensor, dilation: tl.tensor,
+    mask: tl.tensor, start: tl.tensor, lane: tl.tensor, lanes: tl.tensor, matrices: tl.tensor,
+    bias: tl.tensor, bias_lane: tl.tensor, s: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """Return what bias and past add to a part of a layer's gates, [B, 2 * part].
+
+    It does not wait for the layer before. tanh and sigmoid take turns in the columns, as each thread
+    holds two neighbours of a product. `bias` points to the layer's [lanes, 2, D], of which neighbouring
+    streams lie `bias_lane` apart.
     """
     c = part * s.part + tl.arange(0, s.part)
-    at = bias + lane.to(tl.int64)[:, None] * bias_lane + c[None, :]
-    a, b = tl.load(at), tl.load(at + s.gate)
-    dilation = tl.load(places + layer)
-    mask = tl.load(places + s.layers + layer)
-    first = tl.load(places + 2 * s.layers + layer)
-    r = tl.arange(0, s.residual)
-    for tap in tl.static_range(s.width - 1):
-        slot = first + ((now - (s.width - 1 - tap) * dilation) & mask).to(tl.int32)
+    if s.one_bias:
+        both = tl.join(tl.load(bias + c), tl.load(bias + s.gate + c))
+        gates = tl.full((s.tile, 2 * s.part), 0.0, tl.float32) + both.reshape(2 * s.part)[None, :]
+    else:
+        at = bias + lane.to(tl.int64)[:, None] * bias_lane + c[None, :]
+        gates = tl.join(tl.load(at), tl.load(at + s.gate)).reshape(s.tile, 2 * s.part)
+    taps: tl.constexpr = s.width - 1
+    for tap in tl.static_range(taps):
+        slot = start + ((now - (s.width - 1 - tap) * dilation) & mask).to(tl.int32)
         row = tl.load(ring_rows(rings, slot, lane, lanes, s))
-        half = (layer * s.width + tap) * 2 * s.residual * s.gate
-        w = matrices + half + r[:, None] * s.gate + c[None, :]
-        a = product(row, tl.load(w), a, s)
-        b = product(row, tl.load(w + s.residual * s.gate), b, s)
-    return a, b
+        gates = product(row, tl.load(filters(matrices, layer, tap, part, s)), gates, s)
+    return gates
+
+
+@triton.jit
+def filters(
+    matrices: tl.tensor, layer: tl.tensor, tap: tl.tensor, part: tl.tensor, s: tl.constexpr
+) -> tl.tensor:
+    """Return pointers [R, 2 * part] to what a part of a layer's gates multiplies a tap with."""
+    r, c = tl.arange(0, s.residual), part * 2 * s.part + tl.arange(0, 2 * s.part)
+    first = (layer * s.width + tap) * s.residual * 2 * s.gate
+    return matrices + first + r[:, None] * (2 * s.gate) + c[None, :]
 
 
 @triton.jit
 def take_in(
-    rings: tl.tensor,
-    x: tl.tensor,
-    now: tl.tensor,
-    layer: tl.tensor,
-    lane: tl.tensor,
-    lanes: tl.tensor,
-    places: tl.tensor,
-    s: tl.constexpr,
-) -> None:
+    rings: tl.tensor, x: tl.tensor, now: tl.tensor, layer: tl.tensor, lane: tl.tensor,
+    lanes: tl.tensor, places: tl.tensor, s: tl.constexpr,
+) -> None:  # fmt: skip
     """Store a layer's input x [B, R] in its ring."""
-    mask = tl.load(places + s.layers + layer)
-    slot = tl.load(places + 2 * s.layers + layer) + (now & mask).to(tl.int32)
+    _, mask, start = place_of(places, layer, s)
+    slot = start + (now & mask).to(tl.int32)
     tl.store(ring_rows(rings, slot, lane, lanes, s), x.to(rings.dtype.element_ty))
 
 
 @triton.jit
-def gates_now(
-    x: tl.tensor,
-    a: tl.tensor,
-    b: tl.tensor,
-    layer: tl.tensor,
-    part: tl.tensor,
-    matrices: tl.tensor,
-    s: tl.constexpr,
-) -> tl.tensor:
-    """Return a part of a layer's gates z [B, part]: `gates_before` and the present input x."""
-    c = part * s.part + tl.arange(0, s.part)
-    r = tl.arange(0, s.residual)
-    half = (layer * s.width + s.width - 1) * 2 * s.residual * s.gate
-    w = matrices + half + r[:, None] * s.gate + c[None, :]
-    a = product(x, tl.load(w), a, s)
-    b = product(x, tl.load(w + s.residual * s.gate), b, s)
+def gate_halves(gates: tl.tensor, s: tl.constexpr) -> tl.tensor:
+    """Return z [B, part] of the sums [B, 2 * part] of both halves of its gates."""
+    a, b = tl.split(gates.reshape(s.tile, s.part, 2))
     return gated(a, b)
 
 
@@ -204,19 +204,35 @@ def layers(
 
     `bias` points to this hop's [L] biases, `bias_layer` numbers apart. One loop runs over the parts
     of all layers, so that the compiler's pipeline of weight loads runs through from layer to layer.
+    What does not wait for the present part is computed a turn ahead, while its product is under way;
+    where the part after next finds its past is looked up before that.
     """
     r, k = tl.arange(0, s.residual), tl.arange(0, s.skip)
-    skip = tl.zeros((s.tile, s.skip), tl.float32) + tl.load(floats + s.skip_bias_at + k)[None, :]
+    skip = (
+        tl.full((s.tile, s.skip), 0.0, tl.float32) + tl.load(floats + s.skip_bias_at + k)[None, :]
+    )
     y = x
     parts: tl.constexpr = s.gate // s.part
+    last: tl.constexpr = s.layers * parts - 1
+    dilation, mask, start = place_of(places, 0, s)
+    gates = gates_before(
+        rings, now, 0, 0, dilation, mask, start, lane, lanes, matrices, bias, bias_lane, s
+    )
+    ahead = tl.minimum(1, last)
+    dilation, mask, start = place_of(places, ahead // parts, s)
     for i in range(s.layers * parts):
         layer, part = i // parts, i % parts
-        row = bias + layer * bias_layer
-        a, b = gates_before(
-            rings, now, layer, part, lane, lanes, places, matrices, row, bias_lane, s
-        )
+        gates = product(x, tl.load(filters(matrices, layer, s.width - 1, part, s)), gates, s)
+        ahead = tl.minimum(i + 1, last)
+        row = bias + (ahead // parts) * bias_layer
+        before = gates_before(
+            rings, now, ahead // parts, ahead % parts, dilation, mask, start, lane, lanes, matrices,
+            row, bias_lane, s,
+        )  # fmt: skip
         take_in(rings, x, now, layer, lane, lanes, places, s)
-        z = gates_now(x, a, b, layer, part, matrices, s)
+        dilation, mask, start = place_of(places, tl.minimum(i + 2, last) // parts, s)
+        z = gate_halves(gates, s)
+        gates = before
         y = add_residual(y, z, layer, part, matrices, s)
         skip = add_skip(skip, z, layer, part, matrices, s)
         bias_of_y = tl.load(floats + s.residual_bias_at + layer * s.residual + r)[None, :]
@@ -237,7 +253,7 @@ def head(skip: tl.tensor, matrices: tl.tensor, floats: tl.tensor, s: tl.constexp
     """
     k, q = tl.arange(0, s.skip), tl.arange(0, s.out)
     rectified = tl.maximum(skip, 0.0)
-    zeros = tl.zeros((s.tile, s.out), tl.float32)
+    zeros = tl.full((s.tile, s.out), 0.0, tl.float32)
     biases = floats + s.head1_bias_at
     first = zeros + tl.load(biases + q)[None, :]
     second, third = first, first
@@ -247,7 +263,7 @@ def head(skip: tl.tensor, matrices: tl.tensor, floats: tl.tensor, s: tl.constexp
     for i in range(s.head // s.slice):
         c = i * s.slice + tl.arange(0, s.slice)
         w = tl.load(matrices + s.head0_at + k[:, None] * s.head + c[None, :])
-        hidden = tl.zeros((s.tile, s.slice), tl.float32)
+        hidden = tl.full((s.tile, s.slice), 0.0, tl.float32)
         hidden += tl.load(floats + s.head0_bias_at + c)[None, :]
         hidden = tl.maximum(product(rectified, w, hidden, s), 0.0)
         w = matrices + s.head1_at + c[:, None] * s.out + q[None, :]
@@ -284,8 +300,8 @@ def keep_greatest(
     The k-th greatest is found by halving the range of float ranks, as `draw.keep_greatest` does.
     """
     ranks = rank_of(logits)
-    low = tl.zeros((s.tile,), tl.int64) - (RANK_OF_INFINITY + 1)
-    high = tl.zeros((s.tile,), tl.int64) + (RANK_OF_INFINITY + 1)
+    low = tl.full((s.tile,), 0, tl.int64) - (RANK_OF_INFINITY + 1)
+    high = tl.full((s.tile,), 0, tl.int64) + (RANK_OF_INFINITY + 1)
     wanted = (top_k > 0) & (top_k < s.outputs)
     low = tl.where(wanted, low, high - 1)
     while tl.max(high - low, axis=0) > 1:

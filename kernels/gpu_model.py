@@ -25,8 +25,11 @@ FLOATS = npt.NDArray[np.float32]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 HISTORY = 8  # levels kept of each stream: a power of two, no fewer than a model's input taps
 
-SHARED = 200 * 1024
-"""Bytes of shared memory that a tile's weights may take: an SM of an H100 has 227 KB for a program."""
+SHARED = 224 * 1024
+"""Bytes of shared memory that a program's operands may take: an SM of an H100 has 227 KB for it."""
+
+WGMMA = 64
+"""Rows of a tile from which on Triton multiplies with Hopper's `wgmma`, by warpgroups of four warps."""
 
 ROW = 16 * 1024
 """Numbers of one tile's logits or skips: 64 registers of each thread of eight warps."""
@@ -38,7 +41,8 @@ class Shape(NamedTuple):
     """What a kernel is compiled for: padded sizes, where the blocks lie, and the tiling.
 
     `tile` streams are one program's; of a layer's gates `part` are computed at a time, of the
-    head's hidden channels `slice`. `wide` multiplies in full float32 whatever the weights are.
+    head's hidden channels `slice`. `wide` multiplies in full float32 whatever the weights are; with
+    `one_bias` all streams share the gates' biases.
     """
 
     layers: int
@@ -52,7 +56,7 @@ class Shape(NamedTuple):
     skip: int
     head: int
     out: int  # `outputs` padded
-    # offsets of matrices; the filters [L, taps, 2, R, D] are at 0
+    # offsets of matrices; the filters [L, taps, R, D, 2] are at 0
     residual_at: int  # [L, D, R]
     skip_at: int  # [L, D, S]
     head0_at: int  # [S, H]
@@ -68,6 +72,7 @@ class Shape(NamedTuple):
     part: int
     slice: int
     wide: bool
+    one_bias: bool = False
 
 
 class Options(NamedTuple):
@@ -171,22 +176,22 @@ def shape_of(spec: ModelSpec, precision: str, streams: int, *, wide: bool, progr
     """Return the shape that a kernel for `streams` streams on `programs` SMs is compiled for.
 
     A tile is as small as the SMs allow, since its samples wait for each other: 16 streams (the least
-    that tensor cores multiply), 64 at most, and no more than its logits have registers for.
+    that tensor cores multiply), 64 at most, and no more than its logits have registers for; 16 too where
+    float32 is multiplied without tensor cores.
     """
     groups = 3 if spec.mixtures else 1
-    sizes = {
+    sizes: dict[str, Any] = {
         "residual": width(spec.residual),
         "gate": width(spec.gate),
         "skip": width(spec.skip),
         "head": width(spec.head),
         "out": width(spec.outputs // groups),
     }
-    places = _offsets(spec)
+    places: dict[str, Any] = {**_offsets(spec)}
     most = ROW // max(groups * sizes["out"], sizes["skip"], sizes["residual"])
-    tile = min(width(-(-streams // programs)), 64, max(16, most))
+    tile = 16 if wide else min(width(-(-streams // programs)), 64, max(16, most))
     size = PRECISIONS[precision].itemsize
-    past, row = spec.filter_width * 2 + 1, sizes["residual"]
-    return Shape(
+    shape = Shape(
         spec.layers,
         spec.filter_width,
         spec.input_taps,
@@ -196,27 +201,46 @@ def shape_of(spec: ModelSpec, precision: str, streams: int, *, wide: bool, progr
         **sizes,
         **places,
         tile=tile,
-        part=_fitting(sizes["gate"], (past * row + sizes["skip"]) * size),
-        slice=_fitting(sizes["head"], (sizes["skip"] + groups * sizes["out"]) * size),
+        part=sizes["gate"],
+        slice=sizes["head"],
         wide=wide,
     )
+    while shape.part > 16 and _room(shape, size) < 2:
+        shape = shape._replace(part=shape.part // 2)
+    row = (shape.skip + groups * shape.out) * size  # of weights for each hidden channel
+    most = SHARED - tile * (size * shape.skip + 4 * groups * shape.out)
+    while shape.slice > 16 and _buffers(shape, size) * row * shape.slice > most:
+        shape = shape._replace(slice=shape.slice // 2)
+    return shape
 
 
 def options_of(shape: Shape, precision: str) -> Options:
-    """Return warps and stages for a shape: as many stages, 4 at most, as shared memory holds."""
-    size = PRECISIONS[precision].itemsize
-    past = shape.width * 2 + 1
-    layer = (past * shape.residual + shape.skip) * shape.part * size
-    stages = max(2, min(4, SHARED // max(layer, 1)))
-    return Options(8 if shape.tile > 16 or shape.out > 256 else 4, stages)
+    """Return warps and stages for a shape.
+
+    Eight warps where four would hold more sums than registers, or each of them many columns. Stages
+    let the loads of weights run two or three parts ahead; `wgmma` reads what it multiplies from shared
+    memory while the next is loaded, which takes a stage more.
+    """
+    buffers = _buffers(shape, PRECISIONS[precision].itemsize)
+    wide = max(2 * shape.gate, shape.skip // 2, shape.groups * shape.out // 2) > 64
+    eight = shape.tile > 16 or wide
+    return Options(8 if eight else 4, buffers if shape.tile >= WGMMA else buffers + 1)
 
 
-def _fitting(channels: int, bytes_each: int) -> int:
-    """Return how many of some channels, a power of two, two stages of shared memory hold."""
-    part = channels
-    while part > 16 and 2 * part * bytes_each > SHARED:
-        part //= 2
-    return part
+def _buffers(shape: Shape, size: int) -> int:
+    """Return how many parts' operands lie in shared memory: one in use, one or two on their way."""
+    return max(2, min(3, _room(shape, size)))
+
+
+def _room(shape: Shape, size: int) -> int:
+    """Return how many times shared memory holds what a part of a layer is multiplied with.
+
+    Beside it lie the operands of the layer's products and the outputs on their way to another layout.
+    """
+    weights = ((shape.width * 2 + 1) * shape.residual + shape.skip) * shape.part
+    rows = (shape.width - 1) * shape.tile * shape.residual
+    fixed = size * (shape.residual + shape.part) + 4 * max(shape.residual, shape.skip)
+    return (SHARED - shape.tile * fixed) // (size * (weights + rows))
 
 
 def _matrices(spec: ModelSpec, w: Weights) -> list[FLOATS]:
@@ -225,11 +249,12 @@ def _matrices(spec: ModelSpec, w: Weights) -> list[FLOATS]:
     r, d, s, h = (width(n) for n in (spec.residual, spec.gate, spec.skip, spec.head))
     factors = np.array(GATE_FACTORS)[:, None, None]
     filters = w["filter_weight"].reshape(layers, spec.filter_width, 2, spec.gate, spec.residual)
+    filters = _turned(filters * factors, r, d)  # [L, taps, 2, R, D]
     residuals = np.zeros((layers, spec.residual, spec.gate), np.float32)
     residuals[:-1] = w["residual_weight"]  # the last layer's goes nowhere
     head1 = w["head1_weight"].reshape(groups, -1, spec.head)
     return [
-        _turned(filters * factors, r, d),
+        np.moveaxis(filters, 2, -1),
         _turned(residuals, d, r),
         _turned(w["skip_weight"], d, s),
         _turned(w["head0_weight"], s, h),

