@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ghostnote.inference import render as renderer
-from ghostnote.inference.drummer import parse_settings, plan_drummer
+from ghostnote.inference.drummer import DrummerPlans, parse_settings
 from ghostnote.inference.drummer_file import load_drummer
 from ghostnote.inference.kit_mix import parse_kit
-from ghostnote.inference.loops import BUILT_IN, choose_plan
+from ghostnote.inference.loops import BUILT_IN, LoopPlan, choose_plan
 from ghostnote.inference.manifest import MANIFEST, Loop, read_manifest
 from ghostnote.inference.model_file import bundled_models, find_model, load_model
 from ghostnote.kernels.backends import missing
@@ -123,13 +123,18 @@ def render(
         print(f"{chosen.backend}: {chosen.why.partition(';')[0]}", file=sys.stderr)
     options = replace(options, precision=chosen.precision, backend=chosen.backend)
     texture = kit is not None and not any(parse_kit(loaded.spec, kit))
+    each = None
     if drummer is None:
         plan, lost = choose_plan(loaded.spec.roles, groove, pattern, bars, bpm, texture)
     else:
-        played = plan_drummer(load_drummer(), parse_settings(drummer, seed), bars, bpm)
-        plan, lost = played.only(loaded.spec.roles)
+        player = DrummerPlans(load_drummer(), parse_settings(drummer, seed), bars, bpm)
+        plan, lost = player.plan().only(loaded.spec.roles)
+
+        def each(number: int) -> LoopPlan:
+            return player.plan(number - seed).only(loaded.spec.roles)[0]
+
     with _told(progress_json, out) as (tell, stop):
-        loops = renderer.render_loops(loaded, plan, options, tell, stop, _tell_loss)
+        loops = renderer.render_loops(loaded, plan, options, tell, stop, _tell_loss, each)
     if lost:
         roles = ", ".join(f"{role} ({count})" for role, count in lost.items())
         print(f"{plan.name}: hits of roles that the model lacks left out: {roles}", file=sys.stderr)

@@ -247,25 +247,32 @@ def as_hits(places: Sequence[Place], swing: float = 0.0) -> list[Hit]:
     return sorted(hits, key=lambda hit: hit[0])
 
 
-def plan_drummer(
-    file: DrummerFile, settings: DrummerSettings, bars: int, bpm: float | None = None
-) -> LoopPlan:
-    """Return the plan of a loop that the drummer plays; strokes before its beginning are on it.
+class DrummerPlans(NamedTuple):
+    """Plans of loops of so many bars that a drummer plays, each with its own seed."""
 
-    Raises
-    ------
-    GhostnoteError
-        If the style is not known, or the loop would be too long.
-    """
-    plan = LoopPlan(f"drummer-{settings.style}", bars, DEFAULT_BPM if bpm is None else bpm)
-    drummer, hits = Drummer(file, settings), []
-    end = bars * BEATS_PER_BAR
-    for bar in range(bars):
-        for beat, role, velocity in drummer.bar(bar, plan.bpm):
-            at = max(0.0, bar * BEATS_PER_BAR + beat)
-            if at < end:
-                hits.append((at, role, velocity))
-    return replace(plan, hits=tuple(sorted(hits, key=lambda hit: hit[0])))
+    file: DrummerFile
+    settings: DrummerSettings
+    bars: int
+    bpm: float | None = None
+
+    def plan(self, number: int = 0) -> LoopPlan:
+        """Return the plan of a loop, from 0; strokes before its beginning are on it.
+
+        Raises
+        ------
+        GhostnoteError
+            If the style is not known, or the loop would be too long.
+        """
+        plan = LoopPlan("drummer", self.bars, DEFAULT_BPM if self.bpm is None else self.bpm)
+        settings = replace(self.settings, seed=self.settings.seed + number)
+        drummer, hits = Drummer(self.file, settings), []
+        end = self.bars * BEATS_PER_BAR
+        for bar in range(self.bars):
+            for beat, role, velocity in drummer.bar(bar, plan.bpm):
+                at = max(0.0, bar * BEATS_PER_BAR + beat)
+                if at < end:
+                    hits.append((at, role, velocity))
+        return replace(plan, hits=tuple(sorted(hits, key=lambda hit: hit[0])))
 
 
 def _is_triplets(beat: Sequence[Place]) -> bool:

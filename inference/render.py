@@ -132,8 +132,12 @@ def render_loops(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     tell: Tell | None = None,
+    each: Callable[[int], LoopPlan] | None = None,
 ) -> list[Loop]:
     """Render loops of a plan into WAV files (mono, 24 bit), and list them in the manifest there.
+
+    `each` returns the plan of a loop by its seed, where they have other hits than `plan` and all
+    else alike.
 
     A manifest that is there already is added to; a file is replaced only by one of the same recipe.
     When `stop` is set, or on Ctrl-C, loops that are finished are listed, and the others leave
@@ -171,7 +175,8 @@ def render_loops(
     check_room(options.out / MANIFEST, recipe, options.count)
     loops = []
     for seed in range(options.seed, options.seed + options.count):
-        loop = replace(recipe, seed=seed)
+        hits = (each(seed) if each else plan).hits
+        loop = replace(recipe, seed=seed, hits=hits)
         loops.append(replace(loop, file=_free_name(options.out, listed, loop)))
     packed = pack(model.spec, model.weights, options.precision)
     device = _device(model, options.precision, options.backend, tell)

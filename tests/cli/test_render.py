@@ -115,6 +115,20 @@ def test_other_bits_are_a_failure(
     assert waves(tmp_path) == before
 
 
+def test_the_drummer_plays_every_loop_otherwise_and_all_again(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", model, "--bars", "2", "--bpm", "240", "--count", "2", "--json", "--out"]
+    for folder in ("one", "two"):
+        drummer = ["--drummer", "style=funk,density=0.7"]
+        assert main(["render", *words, str(tmp_path / folder), *drummer]) == 0
+    loops = json.loads(capsys.readouterr().out.partition("\n{")[0])["loops"]
+    assert loops[0]["file"] == "one_drummer_240bpm_1.wav"
+    assert loops[0]["hits"] != loops[1]["hits"]
+    assert {role for _, role, _ in loops[0]["hits"]} <= {"kick", "snare", "hat"}
+    assert waves(tmp_path / "one") == waves(tmp_path / "two")
+
+
 def test_texture_has_no_hits(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +144,9 @@ def test_texture_has_no_hits(
         (["--bars", "1"], 2, "--out"),
         (["--out", "x", "--only", "a"], 2, "--only needs --manifest"),
         (["--out", "x", "--groove", "a.mid", "--pattern", "b"], 2, "not both"),
+        (["--out", "x", "--drummer", "fill=4", "--pattern", "b"], 2, "not both"),
+        (["--out", "x", "--drummer", "style=polka"], 1, "unknown style 'polka'"),
+        (["--out", "x", "--drummer", "swing=2"], 1, "swing must be 0 to 1"),
         (["--manifest", "m.json", "--seed", "3"], 2, "--seed is told by the manifest"),
         (["--manifest", "m.json", "--precision", "fp32"], 2, "--precision is told by the manifest"),
         (["--out", "x", "--precision", "int4"], 2, "int4"),

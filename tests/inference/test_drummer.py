@@ -1,17 +1,19 @@
 """The bundled drummer: the same from the same seed, obedient, on the grid where it is asked to."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ghostnote.inference.drummer import (
     LETTERS,
     Drummer,
+    DrummerPlans,
     DrummerSettings,
     Place,
     as_hits,
     humanised,
     parse_settings,
-    plan_drummer,
 )
 from ghostnote.inference.drummer_file import DrummerFile, load_drummer, read_spec
 from ghostnote.inference.drummer_spec import parse_style
@@ -110,11 +112,12 @@ def test_strokes_keep_what_was_played() -> None:
     assert features(snares)[3 * SNARE] == 2.0
 
 
-def test_a_plan_is_that_of_a_loop(file: DrummerFile) -> None:
-    plan = plan_drummer(file, parse_settings("style=jazz/swing,density=0.7", seed=3), 4, 140.0)
-    assert plan.bars == 4
-    assert plan.bpm == 140.0
-    assert len(plan.hits) > 20
+def test_plans_are_those_of_loops_and_differ(file: DrummerFile) -> None:
+    plans = DrummerPlans(file, parse_settings("style=jazz/swing,density=0.7", seed=3), 4, 140.0)
+    assert (plans.plan().bars, plans.plan().bpm) == (4, 140.0)
+    assert len(plans.plan().hits) > 20
+    assert plans.plan(1) == plans._replace(settings=replace(plans.settings, seed=4)).plan()
+    assert plans.plan(1) != plans.plan()
 
 
 def test_settings_are_read_from_text_and_refused_in_one_line(file: DrummerFile) -> None:
