@@ -24,8 +24,8 @@ def replay(
 ) -> None:
     """Plays a logged session again, offline, to the same bits as live."""
     header, _ = read_log(log)
-    if not header.exact:
-        typer.echo(f"{log}: of an earlier version, which played other bits", err=True)
+    if header.inexact:
+        typer.echo(f"{log}: {header.inexact}", err=True)
     with kernel_compiled_meanwhile() as meanwhile:
         if meanwhile:
             compile_loop()

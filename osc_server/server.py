@@ -130,6 +130,7 @@ class Server:
                     options.precision,
                     self.engine.options.places,
                     options.outputs,
+                    backend=options.backend,
                 )
                 self.session_log = SessionLog(options.log, header)
             opened.pop_all()

@@ -45,11 +45,16 @@ class LogHeader:
     max_voices: int = 16
     outputs: int = 1
     ghostnote_log: int = FORMAT
+    backend: str = "cpu"
 
     @property
-    def exact(self) -> bool:
-        """Whether a replay gives the same bits."""
-        return self.ghostnote_log == FORMAT
+    def inexact(self) -> str:
+        """Why a replay may give other bits; empty: it gives the same."""
+        if self.ghostnote_log != FORMAT:
+            return "of an earlier version, which played other bits"
+        if self.backend != "cpu":
+            return "played on a GPU, which parts from the CPU where two levels are as good as tied"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,7 @@ def read_log(path: Path) -> tuple[LogHeader, Iterator[LogEntry]]:
             _whole(first.get("max_voices", first["voices"])),
             _whole(first.get("outputs", 1)),
             _whole(first["ghostnote_log"]),
+            str(first.get("backend", "cpu")),
         )
         if not 1 <= header.ghostnote_log <= FORMAT:
             raise GhostnoteError(f"{path}: a session log of another version")
