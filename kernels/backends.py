@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -119,8 +120,7 @@ def _gpu_lacks() -> str:
     install = how_to_install("gpu")
     if lacks:
         return f"{lacks}; it takes an NVIDIA card with its driver, then {install}"
-    # By their metadata: looking for a package's code may already run some of it.
-    packages = [name for name in ("torch", "triton") if not version_of(name)]
+    packages = [name for name in ("torch", "triton") if not _installed(name)]
     if packages:
         return f"{' and '.join(packages)} not installed: {install}"
     if not interpreted() and (build := version_of("torch")).endswith("+cpu"):
@@ -167,6 +167,11 @@ def _onnx_cuda_lacks() -> str:
         f"onnxruntime {onnxruntime.__version__} is a build without CUDA; swap it: "
         f"{python} uninstall onnxruntime, then {python} install onnxruntime-gpu"
     )
+
+
+def _installed(package: str) -> bool:
+    """Tell whether a package is there, by its metadata if it has such: nothing of it is run."""
+    return bool(version_of(package)) or importlib.util.find_spec(package) is not None
 
 
 def version_of(package: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,6 +57,7 @@ def has(monkeypatch: pytest.MonkeyPatch, driver: Driver | None, torch: str = "2.
 
     monkeypatch.setattr(ctypes, "CDLL", load)
     monkeypatch.setattr(backends, "version_of", lambda name: torch)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,12 @@ def test_what_the_gpu_lacks(
         with pytest.raises(GhostnoteError, match="--backend gpu: "):
             backends.check_there("gpu")
     assert backends.cuda_name() == ("" if "no CUDA device" in found else "NVIDIA H200")
+
+
+def test_a_package_without_metadata_is_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, Driver(), "")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert backends.missing("gpu") == ""
 
 
 def test_the_interpreter_stands_in_for_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
