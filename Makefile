@@ -12,7 +12,7 @@ endif
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
       $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help play test check bench format clean parts-play parts-test
+.PHONY: help play test check bench gpu format clean parts-play parts-test
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -40,6 +40,20 @@ check: .venv/stamp-test ## ruff, mypy, import-linter
 bench: .venv/stamp-test ## measure speed beside other engines, 10 minutes (ARGS="--config kit")
 	@$(BIN)/ghostnote bench --config all --backend cpu,onnx,torch,inductor \
 	  --streams 1,16,64 --threads 2 --seconds 0.4 $(ARGS)
+
+# A machine with a GPU may hold all that is needed and reach nothing: nothing is installed here, and
+# typings/ghostnote names the folders as the package. Named by hand, PYTHON comes before .venv.
+GPU_PYTHON = $(if $(and $(filter file,$(origin PYTHON)),$(wildcard $(BIN)/python)),$(BIN)/python,$(PYTHON))
+GPU_RUN = PYTHONPATH="typings:.$${PYTHONPATH:+:$$PYTHONPATH}" $(GPU_PYTHON)
+
+gpu: ## tests and benchmarks on a GPU, written into docs/benchmarks.md (NVWAVENET=folder)
+	@$(GPU_PYTHON) -c 'import torch, triton; raise SystemExit(not torch.cuda.is_available())' 2>/dev/null || { \
+	  echo 'make gpu needs an NVIDIA card and a Python with torch for CUDA and triton; $(GPU_PYTHON) lacks one; name another: make gpu PYTHON=python3.12' >&2; \
+	  exit 1; }
+	@failed=0; \
+	$(GPU_RUN) -m pytest -q -m gpu tests/kernels || failed=1; \
+	$(GPU_RUN) -m benchmarks.gpu $(if $(NVWAVENET),--nvwavenet "$(NVWAVENET)") $(ARGS) || failed=1; \
+	exit $$failed
 
 format: .venv/stamp-test ## put the code into shape with ruff
 	@$(BIN)/ruff check --fix
