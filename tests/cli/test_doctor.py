@@ -161,63 +161,65 @@ def test_it_needs_no_torch(model: ModelFile) -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
-class Card:
-    """A machine with a card, whose GPU plays as the CPU does, or fails."""
+@pytest.fixture
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a card whose GPU plays as the CPU does."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho NVIDIA H200, 143771 MiB\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    lacks(monkeypatch, "")
+    monkeypatch.setattr(backends, "rates", lambda *_: backends.Rates(1e5, 1e6))
+    monkeypatch.setattr(backend_module, "user_cache", lambda: tmp_path / "cache")
 
-    def __init__(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str, fails: bool
-    ) -> None:
-        program = tmp_path / "nvidia-smi"
-        program.write_text("#!/bin/sh\necho NVIDIA H200, 143771 MiB\n")
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-        monkeypatch.setattr(doctor_module, "missing", lambda name: lacks)
-        monkeypatch.setattr(backends, "missing", lambda name: lacks)
-        monkeypatch.setattr(backends, "rates", lambda *_: backends.Rates(1e5, 1e6))
-        monkeypatch.setattr(backend_module, "user_cache", lambda: tmp_path / "cache")
+    def opened(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> State:
+        return State(pack(spec, weights, precision), streams=streams)
 
-        def opened(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> State:
-            if fails:
-                raise RuntimeError("CUDA error: an illegal address\nSearch for")
-            return State(pack(spec, weights, precision), streams=streams)
-
-        monkeypatch.setattr("ghostnote.inference.proof.open_gpu", opened)
+    monkeypatch.setattr("ghostnote.inference.proof.open_gpu", opened)
 
 
-def test_a_card_is_told_with_what_plays_on_it(
-    model: ModelFile,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    Card(tmp_path, monkeypatch, "", False)
-    found = report(model.path, capsys, 0)
-    assert "NVIDIA H200, 143771 MiB; torch " in found["GPU"][0]["text"]
-    assert "--backend gpu plays on it" in found["GPU"][0]["text"]
-    assert [f["text"].split()[0] for f in found["proof"]] == ["numba", "onnx", "gpu"]
-    voice, loops = (f["text"] for f in found["backend"])
+def lacks(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(doctor_module, "missing", lambda name: what)
+    monkeypatch.setattr(backends, "missing", lambda name: what)
+
+
+def found_by(check: str, model: ModelFile) -> list[doctor_module.Finding]:
+    if check in doctor_module.CHECKS:
+        return [*doctor_module.CHECKS[check]()]
+    return [*doctor_module.MODEL_CHECKS[check](model)]
+
+
+def test_a_card_is_told_with_what_plays_on_it(card: None, model: ModelFile) -> None:
+    gpu, onnx = found_by("GPU", model)
+    assert gpu.text.startswith("NVIDIA H200, 143771 MiB; torch ")
+    assert gpu.text.endswith("--backend gpu plays on it") and gpu.state == "ok"
+    assert "onnx-cuda can run" in onnx.text
+    proofs = found_by("proof", model)[1:]
+    assert [proof.text.split()[0] for proof in proofs] == ["numba", "onnx", "gpu"]
+    voice, loops = (finding.text for finding in found_by("backend", model))
     assert voice.startswith("serve plays one voice on the cpu in int8: measured 100,000 samples/s")
     assert loops.startswith("render --backend auto makes 64 loops on the gpu in fp32: ")
 
 
-@pytest.mark.parametrize("lacks", ["", "torch not installed: in ghostnote's folder, pip"])
-def test_a_card_that_cannot_be_played_on_is_a_note(
-    lacks: str,
-    model: ModelFile,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_a_card_that_lacks_a_package_is_a_note(
+    card: None, model: ModelFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Card(tmp_path, monkeypatch, lacks, True)
-    found = report(model.path, capsys, 0)
-    if lacks:
-        assert (found["GPU"][0]["state"], found["GPU"][0]["todo"]) == ("note", lacks)
-        (backend,) = found["backend"]
-        assert "cpu in int8: torch not installed" in backend["text"]
-    else:
-        assert found["proof"][-1]["state"] == "note"
-        assert (
-            "the GPU does not play it: CUDA error: an illegal address"
-            in (found["proof"][-1]["text"])
-        )
+    lacks(monkeypatch, "torch not installed: in ghostnote's folder, pip")
+    gpu, onnx = found_by("GPU", model)
+    assert (gpu.state, gpu.todo) == ("note", "torch not installed: in ghostnote's folder, pip")
+    assert onnx.todo.startswith("torch not installed")
+    (backend,) = found_by("backend", model)
+    assert "cpu in int8: torch not installed" in backend.text
+
+
+def test_a_card_that_fails_is_a_note(
+    card: None, model: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal address\nSearch for")
+
+    monkeypatch.setattr("ghostnote.inference.proof.open_gpu", fail)
+    failed = found_by("proof", model)[-1]
+    assert failed.state == "note" and failed.todo == "play with --backend cpu"
+    assert failed.text == "the GPU does not play it: CUDA error: an illegal address"

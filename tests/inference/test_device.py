@@ -15,7 +15,8 @@ from ghostnote.kernels.packing import pack
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import random_weights
 from tests.kernels.models import same_bits
-from tests.parts import need_module
+
+pytest.importorskip("triton", reason="Triton is made for Linux only")
 
 SPEC = ModelSpec(
     8000, 8, (2,), residual=8, gate=9, skip=10, head=11, levels=33, input_taps=2,
@@ -25,7 +26,6 @@ WEIGHTS = random_weights(SPEC, 3)
 
 
 def test_lanes_on_a_gpu_play_what_they_play_on_the_cpu() -> None:
-    need_module("triton")
     takes = [Take(7, 0, [0.0, 1.0], 0.8), Take(7, 3, None, 1.0, 5), Take(2**40)]
     told: list[str] = []
 
@@ -44,7 +44,6 @@ def test_lanes_on_a_gpu_play_what_they_play_on_the_cpu() -> None:
 def test_a_render_goes_on_where_its_gpu_was_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    need_module("triton")
     from ghostnote.kernels.gpu_state import GpuState
 
     model = tmp_path / "m.onnx"
