@@ -49,8 +49,6 @@ CHUNK: tl.constexpr = tl.constexpr(128)  # numbers of a lane's biases that are c
 
 LOOKS: Final = 400_000
 """Looks at the mailbox after which a launch ends. One is a read over the bus, a microsecond or two."""
-STAGES: Final = 2
-"""Of the pipeline that loads weights: more would not fit into shared memory in fp32."""
 LOOKS_A_HOP: Final = 800
 """A hop counts as so many: it takes as long where a hop is a millisecond."""
 
@@ -133,7 +131,8 @@ def play_hop(
         top_k = tl.load(mine + TOP_K, mask=there, other=0, volatile=True)
         temperature = tl.load(sent + lane, mask=there, other=1.0, volatile=True)
         take = tl.load(mine + TAKE, mask=there, other=0, volatile=True)
-        for tap in tl.static_range(s.taps):
+        taps: tl.constexpr = s.taps  # a name, for Triton 3.6
+        for tap in tl.static_range(taps):
             level = tl.load(mine + LAST + tap, mask=there, other=0, volatile=True).to(tl.int32)
             keep_level(history, now - s.taps + tap, level, slot, padded)
         size: tl.constexpr = s.layers * 2 * s.gate
@@ -215,7 +214,12 @@ class LiveKernel:
     device : str
         As torch names it; under TRITON_INTERPRET=1 always "cpu".
     looks : int
-        After which a launch ends; a hop counts as `a_hop`.
+        At the mailbox after which a launch ends; a hop counts as `a_hop`.
+
+    Raises
+    ------
+    Exception
+        Of torch's or Triton's, by every method: where there is no memory, or the GPU is lost.
     """
 
     def __init__(
@@ -254,8 +258,10 @@ class LiveKernel:
             layout.slots, padded, layout.hop, layout.lane_words, layout.residual, looks, a_hop,
             shape, 32 * options.num_warps, gpu,
         )  # fmt: skip
-        self._options = {**options._asdict(), "num_stages": STAGES}
+        self._options = options._asdict()
         self._stream = torch.cuda.Stream() if gpu else None  # type: ignore[no-untyped-call]
+        if gpu:  # its stream does not wait for the one that has just filled all these
+            torch.cuda.current_stream().synchronize()
         self._ends: deque[torch.cuda.Event] = deque()
 
     def launch(self) -> None:

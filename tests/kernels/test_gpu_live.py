@@ -176,20 +176,20 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 import triton
 from ghostnote.inference.model_file import find_model, load_model
-from ghostnote.kernels.gpu_live import STAGES, stay
+from ghostnote.kernels.gpu_live import stay
 from ghostnote.kernels.gpu_model import options_of, shape_of
 spec = load_model(find_model(None)).spec
 shape = shape_of(spec, "fp32", 16, wide=True, programs=1)
-warps = options_of(shape, "fp32").num_warps
+options = options_of(shape, "fp32")
 kinds = {"places": "*i32", "history": "*i32", "tracks": "*i64", "post": "*i64", "levels": "*i64",
          "done": "*i64", **dict.fromkeys(("slots", "padded", "hop", "lane_words", "row", "looks",
          "a_hop"), "i32"), **dict.fromkeys(("s", "THREADS", "GPU"), "constexpr")}
 signature = {name: kinds.get(name, "*fp32") for name in stay.arg_names}
-constants = {"s": shape, "THREADS": 32 * warps, "GPU": True}
+constants = {"s": shape, "THREADS": 32 * options.num_warps, "GPU": True}
 made = triton.compile(
     ASTSource(stay, signature, constants),
     target=GPUTarget("cuda", 90, 32),
-    options={"num_warps": warps, "num_stages": STAGES},
+    options=options._asdict(),
 )
 print(made.metadata.shared)
 print(re.sub(r"\\s*//.*|\\s*\\.loc.*", "", made.asm["ptx"]))
