@@ -74,7 +74,8 @@ class Take:
     def strokes_per_bar(self) -> npt.NDArray[np.float64]:
         """Return the number of strokes of each bar, float64 [bars]."""
         counts = np.array([len(step) for step in self.strokes], np.float64)
-        return counts.reshape(-1, BAR_STEPS).sum(axis=1)
+        bars: npt.NDArray[np.float64] = counts.reshape(-1, BAR_STEPS).sum(axis=1)
+        return bars
 
 
 def read_takes(corpus: Path, split: str) -> list[Take]:

@@ -6,6 +6,7 @@ functions; any thread.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -102,6 +103,8 @@ def distances(found: Sequence[Sequence[Bar]], wanted: Sequence[Sequence[Bar]]) -
 
     def mean(what: str) -> float:
         total = sum(weights.values())
+        if not total:
+            return math.nan
         return sum(weights[role] * roles[role][what] for role in roles) / total
 
     return {

@@ -82,8 +82,8 @@ class DrummerNet(nn.Module):
         one = role.clamp(max=NO_ROLE - 1)
 
         def hidden(of: str) -> Tensor:
-            from_past: Tensor = self.from_past[of](known)
-            return from_past + self.from_step[of](strokes["summary"])
+            both: Tensor = self.from_past[of](known) + self.from_step[of](strokes["summary"])
+            return both
 
         role_logits = self.head["role"](torch.relu(hidden("role")))
         loud_logits = self.head["loud"](torch.relu(hidden("loud") + self.loud_of_role(one)))

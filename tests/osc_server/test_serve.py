@@ -112,8 +112,8 @@ def test_the_demo_goes_on_live(model: str, tmp_path: Path) -> None:
         serving("--model", model, "--sink", "null", "--demo") as process,
         client_of(process.port) as client,
     ):
-        client.send("/ghost/get", "/ghost/pattern/1/kick")
-        assert "X" in str(client.expect("/ghost/pattern/1/kick")[1])
+        client.send("/ghost/get", "/ghost/voice/1/drummer/playing")
+        assert client.expect("/ghost/voice/1/drummer/playing")[1] is True
         client.send("/ghost/status")
         active = client.expect("/ghost/status.reply")
         assert active[1:3] == (1, 1)

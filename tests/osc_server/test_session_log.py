@@ -135,7 +135,8 @@ def test_what_a_drummer_played_live_replays_to_the_same_bits(tmp_path: Path) -> 
         time.sleep(0.4)
         client.send("/ghost/voice/1/drummer/stop")
         time.sleep(0.2)
-    ops = [entry.command.op for entry in read_log(options.log)[1] if isinstance(entry, LogCommand)]  # type: ignore[arg-type]
+    _, entries = read_log(tmp_path / "session.log")
+    ops = [entry.command.op for entry in entries if isinstance(entry, LogCommand)]
     assert ops.count(Op.TRIG) > 20
     assert Op.STRIKE not in ops
     out = tmp_path / "again.wav"
@@ -166,7 +167,7 @@ def test_a_live_session_replays_to_the_same_bits(session: Path, tmp_path: Path) 
     assert (header.voices, header.seed, header.samplerate) == (2, 7, 44100)
     assert (header.precision, header.inexact) == ("bf16", "")
     did = {entry.command.op for entry in told if isinstance(entry, LogCommand)}
-    assert did == set(Op)
+    assert did == set(Op) - {Op.STRIKE, Op.STRIKE_CLEAR}  # logged as the hits that they become
     assert sum(isinstance(entry, LogLoad) for entry in told) == 6
     assert isinstance(told[-1], LogEnd)
 
