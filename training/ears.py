@@ -12,6 +12,7 @@ judged by the same ears. NumPy only; an `Ears` is never changed, any thread.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,8 @@ def candidates(found: FLOATS, rise_db: float = RISE_DB) -> npt.NDArray[np.int64]
     before = np.max([padded[i : i + count] for i in range(3)], axis=0)  # 20 to 10 ms ago
     after = np.maximum(padded[4 : 4 + count], padded[5 : 5 + count])
     rise = np.maximum(after - before, 0.0)
-    parts = np.stack([part.mean(axis=1) for part in np.array_split(rise, PARTS, axis=1)], axis=1)
+    split = np.array_split(rise, min(PARTS, rise.shape[1]), axis=1)
+    parts = np.stack([part.mean(axis=1) for part in split], axis=1)
     peaks = (parts == _highest(parts, 3)) & (parts >= rise_db)
     strength = np.where(peaks, parts, 0.0).max(axis=1)
     # Of two parts that rise one after the other, the one that rises more tells the time.
@@ -93,7 +95,7 @@ def look(audio: AUDIO, rate: int) -> tuple[npt.NDArray[np.float64], FLOATS]:
     first, last = -LOOKS[0], LOOKS[-1]
     padded = np.pad((found + 60.0) / 30.0, ((first, last), (0, 0)), mode="edge")
     seen = np.concatenate([padded[first + offset + at] for offset in LOOKS], axis=1)
-    return at * STEP_SECONDS, np.asarray(seen, np.float32)
+    return np.asarray(at * STEP_SECONDS, np.float64), np.asarray(seen, np.float32)
 
 
 def candidates_of(audio: AUDIO, rate: int) -> list[float]:
@@ -177,7 +179,7 @@ def load_ears(path: Path) -> Ears | None:
                 file["thresholds"],
                 about["told"],
             )
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 

@@ -21,7 +21,7 @@ import soxr
 from ghostnote.inference.midi import ROLE_OF_NOTE, Hit
 from ghostnote.kernels.errors import GhostnoteError
 
-from .audibility import audible, beginning
+from .audibility import audible, beginning, surroundings
 from .grooves import drill
 from .kits import Kit, Layer, load_kit, load_layer, read_table
 from .pieces import Piece, choose_pieces
@@ -259,8 +259,8 @@ def _sort_out(
         if key not in solos:
             shot = kit.render([(0, role, key[1] / STEPS)], round(0.1 * rate))
             solos[key] = beginning(shot, 0.0, rate)
-        mixture = beginning(audio, frame / rate, rate)
-        shows = audible(solos[key], mixture, TAUGHT_SHARE) is not None
+        around = surroundings(audio, frame / rate, rate)
+        shows = audible(solos[key], around, TAUGHT_SHARE) is not None
         (heard if shows else masked).append((frame / rate, role, velocity))
     return tuple(heard), tuple(masked)
 

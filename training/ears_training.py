@@ -75,7 +75,8 @@ def get_ears(
         ears = train_ears(find_teachers(corpora, rate, roles, SEED), roles, favoured, progress)
         if path:
             ears.save(path)
-    return replace(ears, told={**ears.told, **score_ears(ears, source, pieces)})
+    scored = score_ears(ears, source, pieces)
+    return replace(ears, told={"source": str(source), **ears.told, **scored})
 
 
 def fingerprint(corpus: Path, rate: int, roles: Sequence[str], favoured: Sequence[str]) -> str:
@@ -134,11 +135,7 @@ def train_ears(
     thresholds = [
         _best_threshold(likely[counts[:, i], i], right[counts[:, i], i]) for i in range(len(roles))
     ]
-    told: dict[str, Any] = {
-        "source": str(teachers.source),
-        "kits": [kit.name for kit in teachers.kits],
-    }
-    told |= {"hits": int(wanted.sum())}
+    told = {"kits": [kit.name for kit in teachers.kits], "hits": int(wanted.sum())}
     return Ears(rate, tuple(roles), mean, layers, np.array(thresholds, np.float32), told)
 
 

@@ -25,9 +25,7 @@ from ghostnote.kernels.packing import Packed
 
 from .ears import (
     HIGHEST_HZ,
-    PER_OCTAVE,
     STEP_SECONDS,
-    WINDOW_SECONDS,
     candidates,
     hearing_rate,
     to_hearing_rate,
@@ -40,7 +38,8 @@ AUDIO = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
 MINUTE = 60.0
-ONSET_RISE_DB = 9.0  # in a fourth of the spectrum: a stroke, not the shimmer of a tail
+ONSET_PER_OCTAVE = 0.5  # bands so broad that noise does not rise in them by chance
+ONSET_RISE_DB = 9.0  # a stroke, not the shimmer of a tail
 LEVEL_BAND_DB = 3.0
 ENTROPY_BAND = 0.1
 ONSET_BAND, ONSET_SLACK = 0.25, 10.0  # share of the first minute's onsets, and so many a minute
@@ -86,8 +85,8 @@ def measure_minute(audio: AUDIO, samplerate: int) -> Minute:
             10.0 * (np.log10(power).mean(axis=1) - np.log10(power.mean(axis=1))).mean()
         )
     heard, rate = to_hearing_rate(audio, samplerate), hearing_rate(samplerate)
-    edges = band_edges(rate, PER_OCTAVE, HIGHEST_HZ)
-    found = levels(heard, rate, edges, STEP_SECONDS, WINDOW_SECONDS)
+    edges = band_edges(rate, ONSET_PER_OCTAVE, HIGHEST_HZ)
+    found = levels(heard, rate, edges, STEP_SECONDS, FRAME_SECONDS)
     return Minute(
         decibels(float(energy.mean())) if len(energy) else -120.0,
         entropy,

@@ -31,6 +31,7 @@ PER_OCTAVE = 3.0
 LOOKS = (-2, 0, 1, 2, 4, 8, 14, 20)  # frames around a point
 GRID = 10  # frames from one point of the grid to the next
 AXES = 32  # of the clouds: principal ones of the real
+NOTHING = 1e-6  # a distance that is none but for rounding
 KIT_AXES = 64
 KIT_HIDDEN = (96,)
 KIT_EPOCHS = 30
@@ -87,9 +88,9 @@ class Distances:
     real: float
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """The first by the second: 1 is as near as real grooves are to one another."""
-        return self.generated / self.real
+        return self.generated / self.real if self.real > NOTHING else None
 
 
 def distances(real: Sequence[FLOATS], generated: Sequence[FLOATS]) -> Distances | None:
@@ -112,8 +113,7 @@ def distances(real: Sequence[FLOATS], generated: Sequence[FLOATS]) -> Distances 
     a, b = ((half - mean) @ axes for half in real)
     x, y = ((half - mean) @ axes for half in generated)
     crossed = 0.5 * (frechet_distance(x, b) + frechet_distance(y, a))
-    between = frechet_distance(a, b)
-    return Distances(crossed, between) if between > 0.0 else None
+    return Distances(crossed, frechet_distance(a, b))
 
 
 @dataclass(frozen=True)

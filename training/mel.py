@@ -46,7 +46,7 @@ def levels(
         Seconds between frames and length of each; frame i is centred on i * step.
     """
     power = powers(audio, samplerate, edges, step, window)
-    return np.maximum(10.0 * np.log10(power + 1e-12), FLOOR_DB).astype(np.float32)
+    return np.asarray(np.maximum(10.0 * np.log10(power + 1e-12), FLOOR_DB), np.float32)
 
 
 def powers(

@@ -5,9 +5,10 @@ A `Tally` gathers the counts of any number of pieces; `Tally.score` turns them i
 tallies added up afterwards.
 
 - A hit is *heard* if the ears hear its role begin within 20 ms of where it is due. It is *masked*,
-  and left out of recall for the truth and for the model alike, if in half of the bands that are
-  its own it does not hold half of what sounds in the truth, or if the same role struck less than
-  20 ms before: then nobody could tell.
+  and left out of recall for the truth and for the model alike, unless in half of the bands that
+  are its own it holds half of what sounds in the truth and is louder than what sounded in the
+  50 ms before; or if it is under -60 dBFS, or the same role struck less than 20 ms before: then
+  nobody could tell.
 - What the ears hear of a role is *right* if a hit of that role, masked or not, was asked within
   20 ms, or its one-shot strikes again just then. Precision is right / (right + wrong). *False onsets* are those where nothing at all was
   asked, those within 20 ms being one.
@@ -29,7 +30,7 @@ import numpy.typing as npt
 from ghostnote.inference.midi import Hit
 
 from . import timing
-from .audibility import audible, beginning
+from .audibility import audible, beginning, surroundings
 from .ears import TOLERANCE_SECONDS, matches
 from .hearing import KitHearing
 from .noise import decibels
@@ -154,12 +155,13 @@ def judge(hits: Sequence[Hit], truth: AUDIO, generated: AUDIO, hearing: KitHeari
     rate = hearing.ears.rate
     tally = Tally(seconds=len(truth) / rate)
     heard_truth, heard = hearing.ears.hear(truth), hearing.ears.hear(generated)
+    for role in hearing.kit.layers:
+        _ = tally.roles[role]  # all roles, in the kit's order
     last: dict[str, float] = {}
     for seconds, role, velocity in hits:
         count = tally.roles[role]
         solo = hearing.solo(role, velocity)
-        mixture = beginning(truth, seconds, rate)
-        bands = audible(solo.power, mixture)
+        bands = audible(solo.power, surroundings(truth, seconds, rate))
         again = seconds - last.get(role, -1.0) <= TOLERANCE_SECONDS
         last[role] = seconds
         if bands is None or again:
@@ -175,9 +177,9 @@ def judge(hits: Sequence[Hit], truth: AUDIO, generated: AUDIO, hearing: KitHeari
             continue
         group = f"{hearing.kit.name} {role}"
         alone = decibels(float(solo.power[bands].sum()))
-        played = beginning(generated, seconds, rate)[bands].sum()
-        tally.levels[group].append((alone, decibels(float(played))))
-        tally.truth_levels[group].append((alone, decibels(float(mixture[bands].sum()))))
+        for sound, levels in ((generated, tally.levels), (truth, tally.truth_levels)):
+            played = beginning(sound, seconds, rate)[bands].sum()
+            levels[group].append((alone, decibels(float(played))))
         _measure_time(tally, hits, seconds, (truth, generated), hearing)
     for role in hearing.kit.layers:
         count = tally.roles[role]

@@ -64,8 +64,8 @@ def evaluate_texture(
     whole = [sound for sounds in made.values() for sound in sounds]
     bits, samples = _bits(packed, real, options, progress)
     found = distances(
-        [_cloud(real[half::2], spec.samplerate) for half in (0, 1)],
-        [_cloud(whole[half::2], spec.samplerate) for half in (0, 1)],
+        [_cloud(part, spec.samplerate) for part in _halves(real, len(kits))],
+        [_cloud(part, spec.samplerate) for part in _halves(whole, len(kits))],
     )
     truth = asdict(measure_minute(np.concatenate(real), spec.samplerate))
     per_kit = {
@@ -167,6 +167,14 @@ def _bits(
         if progress:
             progress("bits", number + 1, len(real))
     return total, samples
+
+
+def _halves(sounds: Sequence[AUDIO], kits: int) -> tuple[list[AUDIO], list[AUDIO]]:
+    """Return halves of pieces x kits, as squares of a board: both hold all pieces and kits."""
+    halves: tuple[list[AUDIO], list[AUDIO]] = ([], [])
+    for number, sound in enumerate(sounds):
+        halves[sum(divmod(number, kits)) % 2].append(sound)
+    return halves
 
 
 def _cloud(sounds: Sequence[AUDIO], samplerate: int) -> npt.NDArray[np.float32]:

@@ -1,14 +1,26 @@
 """`ghostnote eval` as a person and as a program use it."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ghostnote.cli import eval as cli_eval
 from ghostnote.cli.main import main
 from ghostnote.inference.model_file import save_model
 from ghostnote.kernels.weights import random_weights
+from tests.training import tiny_drums
 from tests.training.tiny_drums import spec, weights, write_corpus
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_lessons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ears learn from little in these tests, and are kept elsewhere than a person's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with tiny_drums.few_lessons(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli_eval, "user_cache", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="module")
