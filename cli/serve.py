@@ -82,7 +82,7 @@ def serve(
     http: Annotated[
         bool, typer.Option(help="Serve OSCQuery and the panel at TCP port --port.")
     ] = True,
-    demo: Annotated[bool, typer.Option("--demo", help="Play a built-in pattern at once.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Let the drummer play at once.")] = False,
     precision: AnyPrecision = None,
     backend: Backend = "auto",
 ) -> None:

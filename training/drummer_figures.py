@@ -146,8 +146,8 @@ def repetition(takes: Sequence[Sequence[Bar]]) -> dict[str, Any]:
                 if one or other:
                     alike[lag].append(len(one & other) / len(one | other))
     return {
-        "alike": {lag: float(np.mean(shares)) for lag, shares in alike.items()},
-        "same": {lag: float(np.mean([s == 1.0 for s in shares])) for lag, shares in alike.items()},
+        "alike": {lag: _mean(shares) for lag, shares in alike.items()},
+        "same": {lag: _mean([s == 1.0 for s in shares]) for lag, shares in alike.items()},
         "new": new / bars,
         "samples": alike,
     }
@@ -178,6 +178,10 @@ def endurance(bar: Callable[[int], Bar], bars: int, block: int) -> Mapping[str, 
         means.append(float(np.mean(counts)))
         empty.append(float(np.mean([count == 0 for count in counts])))
     return {"strokes_per_bar": means, "empty": empty}
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return float(np.mean(numbers)) if len(numbers) else math.nan
 
 
 def _of_take(take: Sequence[Bar], length: int) -> list[tuple[frozenset[tuple[int, int]], ...]]:
