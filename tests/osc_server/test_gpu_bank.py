@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from numba.core.runtime import _nrt_python
 
 from ghostnote.kernels import cpu
 from ghostnote.kernels.mailbox import Layout
@@ -22,7 +23,7 @@ from ghostnote.osc_server.engine import Engine, EngineOptions
 from ghostnote.osc_server.gpu_bank import Gpu, Player
 from tests.osc_server.gpu_stand_in import HOPS, StandIn
 from tests.osc_server.noisy_model import NOISY
-from tests.osc_server.test_engine import Frames, busy, trig
+from tests.osc_server.test_engine import Frames, allocations, busy, trig
 from tests.osc_server.waiting import until
 
 HOP = NOISY.hop
@@ -249,6 +250,21 @@ def test_int8_and_an_engine_without_a_gpu_play_as_ever(stage: Stage) -> None:
         assert row["run"] == cpu.entry_points().run
         assert row["box"] == 0
     assert not stage.made
+
+
+def test_a_hop_that_is_posted_allocates_nothing(stage: Stage) -> None:
+    was_on = _nrt_python.memsys_stats_enabled()
+    _nrt_python.memsys_enable_stats()
+    try:
+        idle, player = stage.engine(noisy(), None), stage.engine(noisy(), stage.gpu())
+        for one in (idle, player):
+            one.render(HOP)
+        expected = allocations(idle, 1)
+        busy(player)
+        assert allocations(player, 250) == expected
+    finally:
+        if not was_on:
+            _nrt_python.memsys_disable_stats()
 
 
 def test_bf16_is_carried_over_too(stage: Stage) -> None:
