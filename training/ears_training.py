@@ -8,6 +8,7 @@ one core at 24 kHz; the same corpus gives the same ears.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
@@ -41,6 +42,7 @@ BATCH = 256
 COURSE = ((1.5e-3, 7), (4e-4, 3), (1e-4, 3))  # rates and epochs
 PENALTY = 1e-3
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
+KEPT = 8  # ears in the cache: under a megabyte each
 SHOT_LEAD, SHOT_SECONDS = 0.1, 1.0
 
 
@@ -74,9 +76,18 @@ def get_ears(
     if ears is None:
         ears = train_ears(find_teachers(corpora, rate, roles, SEED), roles, favoured, progress)
         if path:
-            ears.save(path)
+            _keep(ears, path)
     scored = score_ears(ears, source, pieces)
     return replace(ears, told={"source": str(source), **ears.told, **scored})
+
+
+def _keep(ears: Ears, path: Path) -> None:
+    """Write ears into the cache, and forget all but the last few; a full disk costs no result."""
+    with contextlib.suppress(OSError):
+        ears.save(path)
+        kept = sorted(path.parent.glob("ears-*.npz"), key=lambda old: old.stat().st_mtime)
+        for old in kept[:-KEPT]:
+            old.unlink(missing_ok=True)
 
 
 def fingerprint(corpus: Path, rate: int, roles: Sequence[str], favoured: Sequence[str]) -> str:

@@ -57,6 +57,13 @@ def test_the_same_corpus_gives_the_same_ears_and_they_are_kept(
         get_ears([corpus], RATE, tuple(NOTES), KITS, [], tmp_path / "cache")
 
 
+def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path: Path, ears: Ears) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    corpus = write_corpus(tmp_path / "corpus")
+    found = get_ears([corpus], RATE, tuple(NOTES), KITS, [], tmp_path / "cache")
+    assert np.array_equal(found.thresholds, ears.thresholds)
+
+
 def test_a_damaged_file_is_no_ears(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 not an archive")
     assert load_ears(tmp_path / "x.npz") is None
