@@ -51,6 +51,7 @@ def choice_of(
     streams: int,
     threads: int = 1,
     *,
+    on_gpu: int | None = None,
     live: bool = False,
     fresh: bool = False,
 ) -> Choice:
@@ -66,6 +67,8 @@ def choice_of(
         Loads the model; called only where there is something to measure.
     streams, threads : int
         Played side by side, and the CPU's threads for them.
+    on_gpu : int or None
+        As many as the GPU would play side by side, if not so many.
     live : bool
         They are to be played in time, no faster.
     fresh : bool
@@ -75,12 +78,13 @@ def choice_of(
     def measured(ours: str, theirs: str) -> Choice:
         loaded = model()
         needed = float(streams * loaded.spec.samplerate) if live else 0.0
-        key = _key(loaded, ours, theirs, streams, threads, live)
+        counts = streams, threads, on_gpu or streams
+        key = _key(loaded, ours, theirs, counts, live)
         found = None if fresh else recall(cache_file()).get(key)
         if found is None:
             packed = pack(loaded.spec, loaded.weights, ours)
             enough = ENOUGH * needed
-            found = backends.rates(packed, loaded.weights, theirs, streams, threads, enough)
+            found = backends.rates(packed, loaded.weights, theirs, *counts, enough)
             keep(cache_file(), key, found)
         return backends.faster(found, ours, theirs, needed)
 
@@ -123,7 +127,7 @@ def keep(file: Path, key: str, rates: Rates) -> None:
             part.unlink(missing_ok=True)
 
 
-def _key(model: ModelFile, ours: str, theirs: str, streams: int, threads: int, live: bool) -> str:
+def _key(model: ModelFile, ours: str, theirs: str, counts: tuple[int, int, int], live: bool) -> str:
     """Returns what a measurement holds for: machine, code, model and what is played of it."""
     root = Path(ghostnote.kernels.__file__).parent
     code = "".join(file.read_text(encoding="utf-8") for file in sorted(root.glob("gpu*.py")))
@@ -131,6 +135,6 @@ def _key(model: ModelFile, ours: str, theirs: str, streams: int, threads: int, l
         *(cpu_name(), *jit_target(), os.cpu_count(), backends.cuda_name()),
         *(version_of_compiled_code(), hashlib.sha256(code.encode()).hexdigest()),
         *(version_of("torch"), version_of("triton")),
-        *(model.sha256, ours, theirs, streams, threads, live),
+        *(model.sha256, ours, theirs, counts, live),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

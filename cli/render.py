@@ -118,7 +118,8 @@ def render(
     options = renderer.RenderOptions(out, count, seed, kit, samplerate, temperature, top_k, streams)
     loaded = load_model(find_model(model))
     at_once, threads = renderer.side_by_side(count, streams)
-    chosen = choice_of(backend or "cpu", precision, lambda: loaded, at_once, threads)
+    on_gpu = renderer.side_by_side_on_gpu(count, streams)
+    chosen = choice_of(backend or "cpu", precision, lambda: loaded, at_once, threads, on_gpu=on_gpu)
     if backend == "auto":
         print(f"{chosen.backend}: {chosen.why.partition(';')[0]}", file=sys.stderr)
     options = replace(options, precision=chosen.precision, backend=chosen.backend)

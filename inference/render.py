@@ -260,11 +260,16 @@ def side_by_side(count: int, streams: int | None = None) -> tuple[int, int]:
     return at_once, min(at_once, cores())
 
 
+def side_by_side_on_gpu(count: int, streams: int | None = None) -> int:
+    """Return how many of `count` loops a GPU makes at once."""
+    return min(streams or MAX_GPU_LANES, count)
+
+
 def _groups(jobs: Sequence[_Job], streams: int | None) -> tuple[list[list[int]], int]:
     """Return numbers of jobs that are made side by side, and how many threads make them."""
     device = any(job.device for job in jobs)
     if device:
-        at_once, workers = min(streams or MAX_GPU_LANES, len(jobs)), 1
+        at_once, workers = side_by_side_on_gpu(len(jobs), streams), 1
         widest, most = MAX_GPU_LANES, MOST_NUMBERS
     else:
         at_once, workers = side_by_side(len(jobs), streams)

@@ -251,9 +251,15 @@ def streams_work(state: Streams, spec: ModelSpec, streams: int) -> Callable[[], 
 
 
 def rates(
-    packed: Packed, weights: Weights, precision: str, streams: int, threads: int, enough: float = 0
+    packed: Packed,
+    weights: Weights,
+    precision: str,
+    streams: int,
+    threads: int,
+    on_gpu: int,
+    enough: float = 0.0,
 ) -> Rates:
-    """Measure how fast the CPU and the GPU play so many streams of a model.
+    """Measure how fast the CPU and the GPU play a model.
 
     Parameters
     ----------
@@ -261,8 +267,10 @@ def rates(
         The model for the CPU, in the CPU's precision.
     precision : str
         In which the GPU holds the weights.
-    threads : int
-        Of the CPU.
+    streams, threads : int
+        Played side by side on the CPU.
+    on_gpu : int
+        Streams that the GPU would play side by side.
     enough : float
         Samples a second with which the CPU is taken unasked: then the GPU is left alone, and
         its rate is 0. Where 0, both are measured.
@@ -272,8 +280,8 @@ def rates(
     cpu = measure({"cpu": kernel_work(packed, streams, threads)}, MEASURE_SECONDS)["cpu"]
     if enough and cpu >= enough:
         return Rates(cpu, 0.0)
-    state = open_gpu(packed.spec, weights, precision, streams)
-    work = streams_work(state, packed.spec, streams)
+    state = open_gpu(packed.spec, weights, precision, on_gpu)
+    work = streams_work(state, packed.spec, on_gpu)
     return Rates(cpu, measure({"gpu": work}, MEASURE_SECONDS)["gpu"])
 
 

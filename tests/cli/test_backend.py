@@ -41,20 +41,22 @@ def test_a_model_is_measured_once(model: ModelFile, gpu: list[Any]) -> None:
         found = module.choice_of("auto", None, lambda: model, 8, 2)
         assert (found.backend, found.precision) == ("gpu", "fp32")
         assert "the GPU 1,000 in fp32" in found.why
-    assert gpu == [("int8", "fp32", 8, 2, 0.0)]
+    assert gpu == [("int8", "fp32", 8, 2, 8, 0.0)]
     module.choice_of("auto", "bf16", lambda: model, 8, 2)
     module.choice_of("auto", None, lambda: model, 9, 2)
     module.choice_of("auto", None, lambda: model, 8, 2, live=True)
     module.choice_of("auto", None, lambda: model, 8, 2, fresh=True)
     module.choice_of("auto", None, lambda: model, 8, 2)
+    module.choice_of("auto", None, lambda: model, 8, 2, on_gpu=100)
     enough = backends.ENOUGH * 8 * SMALL.samplerate
     assert gpu[1:] == [
-        ("bf16", "bf16", 8, 2, 0.0),
-        ("int8", "fp32", 9, 2, 0.0),
-        ("int8", "fp32", 8, 2, enough),
-        ("int8", "fp32", 8, 2, 0.0),
+        ("bf16", "bf16", 8, 2, 8, 0.0),
+        ("int8", "fp32", 9, 2, 9, 0.0),
+        ("int8", "fp32", 8, 2, 8, enough),
+        ("int8", "fp32", 8, 2, 8, 0.0),
+        ("int8", "fp32", 8, 2, 100, 0.0),
     ]
-    assert len(module.recall(module.cache_file())) == 4
+    assert len(module.recall(module.cache_file())) == 5
 
 
 def test_another_machine_is_measured_anew(

@@ -222,10 +222,10 @@ def test_rates_are_measured_on_both_or_the_cpu_is_enough(monkeypatch: pytest.Mon
         return State(it.packed, streams=streams)
 
     monkeypatch.setattr(backends, "open_gpu", open_gpu)
-    found = backends.rates(it.packed, it.weights, "fp32", 3, 2)
-    assert found.cpu > 0 and found.gpu > 0 and opened == [3]
-    found = backends.rates(it.packed, it.weights, "fp32", 3, 2, enough=1.0)
-    assert found.cpu > 0 and found.gpu == 0 and opened == [3]
+    found = backends.rates(it.packed, it.weights, "fp32", 3, 2, 5)
+    assert found.cpu > 0 and found.gpu > 0 and opened == [5]
+    found = backends.rates(it.packed, it.weights, "fp32", 3, 2, 5, enough=1.0)
+    assert found.cpu > 0 and found.gpu == 0 and opened == [5]
 
 
 def test_a_piece_of_work_is_every_lane() -> None:
