@@ -130,6 +130,27 @@ def test_without_a_compiler_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bits == found(Batched(model, CPU, "fp32", compiled=False), model, batch)[0]
 
 
+def test_what_is_compiled_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced with its gradient under autocast, as for a GPU, but not made into C++."""
+    monkeypatch.setattr(batched, "_COMPILED", {})
+    compile_fully = torch.compile
+
+    def traced(function: Any, dynamic: bool) -> Any:
+        return compile_fully(function, dynamic=dynamic, backend="aot_eager", fullgraph=True)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    spec = SPECS["width 2"]
+    model = random_model(spec)
+    batch = windows(spec, (3, 3))
+    computer = Batched(model, CPU, "bf16")
+    bits, gradients = found(computer, model, batch)
+    assert computer.compiled and len(batched._COMPILED) == 2
+    plain, expected = found(Batched(model, CPU, "bf16", compiled=False), model, batch)
+    assert bits == pytest.approx(plain, rel=1e-4)
+    for key, gradient in expected.items():
+        torch.testing.assert_close(gradients[key], gradient, rtol=0.02, atol=2e-4)
+
+
 def test_a_defect_is_not_taken_for_a_compiler_s() -> None:
     spec = SPECS["width 2"]
     one, other = windows(spec, (3, 3))

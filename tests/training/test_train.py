@@ -255,13 +255,20 @@ def test_bf16_learns_a_tone(tmp_path: Path) -> None:
     assert facts["validation_bits"] < 4.0
 
 
+def batched(model: WaveNet, *_: Any) -> Batched:
+    """What computes on a GPU, on the CPU."""
+    return Batched(model, torch.device("cpu"), "fp32", compiled=False)
+
+
 @pytest.fixture
 def as_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked for a GPU, the batched code runs, on the CPU, as it would there in fp32."""
+    """The batched code and a fused Adam, as on a GPU, in fp32."""
+    plain = torch.optim.AdamW
 
-    def batched(model: WaveNet, *_: Any) -> Batched:
-        return Batched(model, torch.device("cpu"), "fp32", compiled=False)
+    def fused(parameters: Any, **settings: Any) -> torch.optim.AdamW:
+        return plain(parameters, **{**settings, "fused": True})
 
+    monkeypatch.setattr(torch.optim, "AdamW", fused)
     monkeypatch.setattr(loop, "_computer", batched)
 
 
@@ -286,10 +293,6 @@ def test_a_run_goes_from_one_device_to_another_and_back(
 ) -> None:
     run = tmp_path / "run"
     alone = loop._computer
-
-    def batched(model: WaveNet, *_: Any) -> Batched:
-        return Batched(model, torch.device("cpu"), "fp32", compiled=False)
-
     for steps, computer in ((2, alone), (4, batched), (6, alone)):
         monkeypatch.setattr(loop, "_computer", computer)
         stop = threading.Event()
