@@ -27,7 +27,7 @@ from ghostnote.kernels.spec import ROLES, ModelSpec
 from ghostnote.kernels.weights import random_weights
 
 if TYPE_CHECKING:
-    from ghostnote.training.windows import Window
+    from ghostnote.training.window import Window
     from tests.osc_server.live import Client
 
 SECONDS = 1.0
@@ -203,7 +203,7 @@ def training(
 
 
 def _window(spec: ModelSpec, hops: int, seed: int) -> Window:
-    from ghostnote.training.windows import Window
+    from ghostnote.training.window import Window
 
     rng = np.random.default_rng(seed)
     lead = -(-spec.receptive_field // spec.hop)

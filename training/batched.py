@@ -26,7 +26,7 @@ from ghostnote.kernels.spec import ModelSpec
 from .losses import nats
 from .per_window import available_processors
 from .wavenet import WaveNet
-from .windows import Window
+from .window import Window
 
 PEAK_SIZE = 8192
 PEAK_ROUNDS = 10

@@ -15,7 +15,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from .config import TrainConfig
-from .windows import Window, Windows
+from .window import Window
+from .windows import Windows
 
 Batch = TypeVar("Batch")
 

@@ -20,7 +20,7 @@ from ghostnote.kernels.spec import ModelSpec
 from .half import half_outputs
 from .losses import nats
 from .wavenet import WaveNet
-from .windows import Window
+from .window import Window
 
 
 class PerWindow:

@@ -6,7 +6,7 @@ sees the same data in the same order, whatever the number of threads. Any thread
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
 from .dataset import Dataset
+from .window import Window
 
 MULAW_STEP = np.log1p(255.0) / 128.0
 """A step of mu-law 256 on the scale of log(1 + 255 |x|)."""
@@ -25,29 +26,6 @@ SILENT = 0.99 * np.expm1(MULAW_STEP / 2.0) / 255.0
 """Amplitude up to which sound counts as silence: what mu-law 256 takes for 0."""
 
 _PURPOSE = {"train": "train on", "validation": "validate on"}
-
-
-@dataclass(frozen=True)
-class Window:
-    """Inputs and targets of one stretch.
-
-    Attributes
-    ----------
-    inputs, targets : int64 [T]
-        Levels; targets[t] follows inputs[t].
-    rows : float32 [T / hop, C] or None
-        Control features of the hops of the targets.
-    weights : float32 [T]
-        How much each target counts in the loss.
-    context : int
-        Number of leading targets that have no whole receptive field before them.
-    """
-
-    inputs: npt.NDArray[np.int64]
-    targets: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.float32] | None
-    weights: npt.NDArray[np.float32]
-    context: int
 
 
 class Windows:

@@ -15,7 +15,7 @@ from ghostnote.training import batched
 from ghostnote.training.batched import Batched, collate
 from ghostnote.training.per_window import PerWindow
 from ghostnote.training.wavenet import WaveNet
-from ghostnote.training.windows import Window
+from ghostnote.training.window import Window
 from tests.training.test_wavenet import SPECS, random_model
 
 CPU = torch.device("cpu")

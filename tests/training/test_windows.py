@@ -11,7 +11,8 @@ from ghostnote.kernels import control, levels, packing
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.weights import random_weights
 from ghostnote.training.dataset import Clip, Dataset
-from ghostnote.training.windows import Window, Windows, evenly
+from ghostnote.training.window import Window
+from ghostnote.training.windows import Windows, evenly
 from tests.training.small_corpus import HOP, RATE, config
 
 ROLES = ("kick", "hat", "open", "crash")
