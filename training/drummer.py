@@ -36,6 +36,7 @@ from .drummer_data import (
     labels_of,
     read_takes,
     rows_of,
+    sources_of,
     style_labels,
 )
 from .drummer_net import DrummerNet
@@ -302,6 +303,7 @@ def train_drummer(
         "seconds": round(time.monotonic() - began),
         "history": history,
         "validation_bits_per_bar": {k: round(v, 3) for k, v in best_parts.items()},
+        "sources": sources_of(corpus),
         "takes": len(takes),
         "bars": int(sum(take.counts.sum() for take in takes)),
         "density_measure": [float(x) for x in np.quantile(measure, np.linspace(0, 1, 21))],

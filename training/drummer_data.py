@@ -106,6 +106,20 @@ def read_takes(corpus: Path, split: str) -> list[Take]:
     return [take for take in grooves + fills if take.bars]
 
 
+def sources_of(corpus: Path) -> list[dict[str, str]]:
+    """Return source and licence of the grooves, as the corpus's manifest tells; none without one."""
+    listed = corpus / "manifest.csv"
+    if not listed.is_file():
+        return []
+    with listed.open(newline="") as file:
+        told = {
+            (row["source"], row["licence"])
+            for row in csv.DictReader(file)
+            if row["path"].startswith("grooves/")
+        }
+    return [{"source": source, "licence": licence} for source, licence in sorted(told)]
+
+
 def labels_of(takes: Sequence[Take]) -> tuple[str, ...]:
     """Return the styles, and their kinds as style/kind, of which enough bars were played."""
     bars: Counter[str] = Counter()

@@ -62,6 +62,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("e", "train", "waltz", "beat", 30, None, "3-4"),
         ("f", "train", "polka", "beat", 3, None, "4-4"),
     ]
+    (root / "manifest.csv").write_text(
+        "path,source,licence\ngrooves/a.mid,Some Grooves,CC0-1.0\noneshots/x.flac,Other,MIT\n"
+    )
     with (root / "grooves" / "info.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         names = "path,split,drummer,session,style,bpm,beat_type,time_signature"
@@ -117,6 +120,7 @@ def test_it_learns_and_the_same_again(corpus: Path, tmp_path: Path) -> None:
     played = [role for bar in range(8) for _, role, _ in drummer.bar(bar, 100.0)]
     assert min(played.count("kick"), played.count("snare")) > 8
     assert file.facts["training"]["steps"] == 60
+    assert file.facts["sources"] == [{"source": "Some Grooves", "licence": "CC0-1.0"}]
 
 
 def test_figures_tell_what_is_alike_from_what_is_not() -> None:
