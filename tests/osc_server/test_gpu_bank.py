@@ -190,19 +190,22 @@ def test_an_error_of_the_driver_ends_the_wait_at_once(stage: Stage) -> None:
 
 
 def test_a_held_lock_of_python_does_not_starve_the_gpu(stage: Stage) -> None:
-    """One launch ends meanwhile, and the next one is in the queue already."""
+    """A launch ends meanwhile, and the next one is in the queue already."""
     gpu = stage.gpu()
     player = stage.engine(noisy(), gpu)
-    playing = threading.Thread(target=player.render, args=(4 * HOPS * HOP,))
+    playing = threading.Thread(target=player.render, args=(12 * HOPS * HOP,))
     usleep = ctypes.PyDLL(None).usleep  # PyDLL, unlike CDLL, keeps the lock during the call
     playing.start()
     until(lambda: gpu.hops > 0, "a hop")
-    before = gpu.hops
-    usleep(400_000)
-    meanwhile = gpu.hops - before
+    most = 0
+    for _ in range(5):  # one launch may have ended just before, and the next not be queued yet
+        before = gpu.hops
+        usleep(150_000)
+        most = max(most, gpu.hops - before)
+        time.sleep(0.01)
     playing.join(60.0)
-    assert meanwhile > HOPS
-    assert gpu.hops == 4 * HOPS
+    assert most > HOPS
+    assert gpu.hops == 12 * HOPS
     assert gpu.misses == 0
 
 
