@@ -22,6 +22,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
+from ghostnote.inference.model_file import find_model, load_model
+from ghostnote.training.adapt import config_from
 from ghostnote.training.checkpoint import load_checkpoint
 from ghostnote.training.config import TrainConfig
 from ghostnote.training.train import Progress, find_device
@@ -50,6 +52,14 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --run.")
     ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Begin with this model, bundled or a file, and let it learn the data's kits:"
+            " 10 minutes where no length is given.",
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(help="Length of the training.", show_default="6000, or as begun"),
@@ -173,6 +183,8 @@ def train(
     Ctrl-C ends it after the step it is at, with a checkpoint; a second Ctrl-C ends it at once.
 
     Example: ghostnote train --data data/mine --run runs/mine --steps 2000
+
+    Your own kit: ghostnote train --from kit --data data/mykit --run runs/mykit
     """
     given: dict[str, Any] = {
         field.name: context.params[field.name]
@@ -187,13 +199,20 @@ def train(
         given["minutes"] = 0.0
     if not resume and windows is None and find_device(device).type == "cuda":
         given["windows"] = GPU_WINDOWS
-    config = replace(load_checkpoint(run).config if resume else TrainConfig(), **given)
+    if resume and base is not None:
+        raise typer.BadParameter("--from begins a run, --resume goes on with one; give one of them")
+    model = None if base is None else load_model(find_model(base))
+    if model is not None:
+        config = config_from(model, given)
+    else:
+        config = replace(load_checkpoint(run).config if resume else TrainConfig(), **given)
     with stopped_by_signals() as stop, _bar(run) as report:
         facts = run_training(
             data,
             run,
             config,
             resume=resume,
+            base=model,
             threads=threads,
             validate_every=validate_every,
             device=device,

@@ -91,13 +91,15 @@ def mean_weights(checkpoint: Checkpoint) -> Weights:
 def provenance(checkpoint: Checkpoint, name: str, run: Path, notes: str) -> dict[str, Any]:
     """Return what a model file tells about where it comes from; no paths of this machine."""
     facts = checkpoint.facts
+    base = facts.get("from", {})
+    sources = facts.get("sources", [])
     return {
         "name": name,
         "notes": notes,
         "ghostnote": version("ghostnote"),
         "commit": commit(),
         "command": f"ghostnote export --run {run.resolve().name} --name {name}",
-        "sources": facts.get("sources", []),
+        "sources": sources + [one for one in base.get("sources", []) if one not in sources],
         "training": {
             "steps": checkpoint.step,
             "hours": round(facts.get("seconds", 0.0) / 3600.0, 3),
@@ -106,6 +108,7 @@ def provenance(checkpoint: Checkpoint, name: str, run: Path, notes: str) -> dict
             "validation_minutes": facts.get("validation_minutes"),
             "validation_bits": facts.get("validation_bits"),
             "settings": checkpoint.config.to_json(),
+            **({"from": {"name": base["name"], "sha256": base["sha256"]}} if base else {}),
         },
     }
 

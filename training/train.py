@@ -20,8 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ghostnote.inference.model_file import ModelFile
 from ghostnote.kernels.errors import GhostnoteError
 
+from .adapt import inherited, take_over
 from .batched import Batched
 from .checkpoint import NAME, load_checkpoint, restore, save_checkpoint
 from .config import TrainConfig
@@ -29,7 +31,8 @@ from .dataset import Dataset, load_dataset
 from .drawing import Draws
 from .per_window import PerWindow
 from .wavenet import WaveNet
-from .windows import Window, Windows, evenly
+from .window import Window
+from .windows import Windows, evenly
 
 VALIDATION_WINDOWS = 18
 VALIDATION_HOPS = 1000
@@ -88,6 +91,7 @@ def train(
     config: TrainConfig,
     *,
     resume: bool = False,
+    base: ModelFile | None = None,
     threads: int | None = None,
     validate_every: int = 250,
     device: str = "cpu",
@@ -106,6 +110,8 @@ def train(
         The dataset's folder; the folder of the run (`checkpoint.safetensors`, `log.jsonl`).
     resume : bool
         Go on from the checkpoint in `run`: same weights, moments, step and data order.
+    base : ModelFile, optional
+        A model to begin with in place of random weights (`adapt.take_over`).
     threads : int, optional
         Threads of the CPU that compute at once; None takes all processors that this process may
         use. More than `config.windows` help in validation only.
@@ -143,7 +149,7 @@ def train(
     dataset = load_dataset(data)
     if (run / NAME).exists() and not resume:
         raise GhostnoteError(f"run {run}: exists already; go on with --resume or name another")
-    state = _resume(run, config, dataset, where) if resume else _begin(config, dataset, where)
+    state = _resume(run, config, dataset, where) if resume else _begin(config, dataset, where, base)
     spent: float = state.facts["seconds"]
     if config.share(state.step, spent) >= 1.0:
         done = f"{config.minutes:g} minutes" if config.minutes else f"{state.step} steps"
@@ -249,9 +255,14 @@ def _computer(
     return Batched(model, device, "bf16" if precision == "auto" else precision)
 
 
-def _begin(config: TrainConfig, dataset: Dataset, device: torch.device) -> _Run:
+def _begin(
+    config: TrainConfig, dataset: Dataset, device: torch.device, base: ModelFile | None = None
+) -> _Run:
     torch.manual_seed(config.seed)
-    model = WaveNet(config.spec(dataset)).to(device)  # begun on the CPU: the same on any device
+    model = WaveNet(config.spec(dataset))
+    if base is not None:
+        take_over(model, base)
+    model = model.to(device)  # begun on the CPU: the same on any device
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=config.learning_rate,
@@ -260,6 +271,8 @@ def _begin(config: TrainConfig, dataset: Dataset, device: torch.device) -> _Run:
     )
     mean = {name: p.detach().clone() for name, p in model.named_parameters()}
     facts = {"seconds": 0.0, "samples": 0, "history": [], **_data_facts(dataset)}
+    if base is not None:
+        facts["from"] = inherited(base)
     return _Run(model, optimizer, mean, facts)
 
 
