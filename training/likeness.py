@@ -31,6 +31,7 @@ PER_OCTAVE = 3.0
 LOOKS = (-2, 0, 1, 2, 4, 8, 14, 20)  # frames around a point
 GRID = 10  # frames from one point of the grid to the next
 AXES = 32  # of the clouds: principal ones of the real
+QUIETEST_DB = -65.0  # of a third of an octave: what is softer is nothing beside drums
 NOTHING = 1e-6  # a distance that is none but for rounding
 KIT_AXES = 64
 KIT_HIDDEN = (96,)
@@ -59,6 +60,7 @@ _MARGIN = LOOKS[-1] - LOOKS[0]
 def _padded(audio: AUDIO, samplerate: int) -> FLOATS:
     edges = band_edges(samplerate, PER_OCTAVE)
     found = levels(audio, samplerate, edges, STEP_SECONDS, WINDOW_SECONDS)
+    found = np.maximum(found, QUIETEST_DB)
     return np.pad((found + 60.0) / 30.0, ((-LOOKS[0], LOOKS[-1]), (0, 0)), mode="edge")
 
 

@@ -173,14 +173,20 @@ def judge(hits: Sequence[Hit], truth: AUDIO, generated: AUDIO, hearing: KitHeari
         count.asked += 1
         count.heard += found
         count.truth_heard += found_truth
-        if not (found and found_truth):
-            continue
         group = f"{hearing.kit.name} {role}"
         alone = decibels(float(solo.power[bands].sum()))
-        for sound, levels in ((generated, tally.levels), (truth, tally.truth_levels)):
+        attack = _attack(hits, seconds, hearing)
+        for was_heard, sound, levels, times in (
+            (found, generated, tally.levels, tally.timing_ms),
+            (found_truth, truth, tally.truth_levels, tally.truth_timing_ms),
+        ):
+            if not was_heard:
+                continue
             played = beginning(sound, seconds, rate)[bands].sum()
             levels[group].append((alone, decibels(float(played))))
-        _measure_time(tally, hits, seconds, (truth, generated), hearing)
+            late = timing.lateness(attack, sound, seconds, rate) if attack else None
+            if late is not None:
+                times.append(1000.0 * late)
     for role in hearing.kit.layers:
         count = tally.roles[role]
         asked = [due for t, r, _ in hits if r in hearing.twins[role] for due in hearing.due(r, t)]
@@ -200,23 +206,13 @@ def _heard_as(heard: Mapping[str, Sequence[float]], roles: set[str], due: float)
     return any(matches(heard[role], due) for role in roles)
 
 
-def _measure_time(
-    tally: Tally,
-    hits: Sequence[Hit],
-    seconds: float,
-    sounds: tuple[AUDIO, AUDIO],
-    hearing: KitHearing,
-) -> None:
-    """Note by how much the truth and the model are late, if the moment is alone."""
+def _attack(hits: Sequence[Hit], seconds: float, hearing: KitHearing) -> timing.Attack | None:
+    """Return the attack of all hits of a moment, or None if others are near."""
     near = [hit for hit in hits if abs(hit[0] - seconds) <= timing.ALONE_SECONDS]
     if any(abs(t - seconds) > timing.APART_SECONDS for t, _, _ in near):
-        return
+        return None
     attacks = [hearing.solo(role, velocity).attack.power for _, role, velocity in near]
-    attack = timing.Attack(np.sum(attacks, axis=0))
-    truth, played = (timing.lateness(attack, x, seconds, hearing.ears.rate) for x in sounds)
-    if truth is not None and played is not None:
-        tally.truth_timing_ms.append(1000.0 * truth)
-        tally.timing_ms.append(1000.0 * played)
+    return timing.Attack(np.sum(attacks, axis=0))
 
 
 def _apart(seconds: Sequence[float]) -> int:

@@ -140,6 +140,16 @@ def test_truth_and_model_are_asked_the_same_on_the_hop_grid() -> None:
     assert len(played.truth) == len(played.generated) == 4000
 
 
+def test_a_model_of_16_bits_at_48_khz_is_heard_by_the_ears_of_24(tmp_path: Path) -> None:
+    of = replace(spec(), samplerate=48000, hop=48, levels=65536, mixtures=2)
+    options = EvalOptions(grooves=1, seconds=1.0, bits_seconds=0.05, threads=1)
+    found = evaluate(model(of), write_corpus(tmp_path), options)
+    assert found["samplerate"] == 48000
+    assert found["roles"]["kick"]["truth_recall"] == found["roles"]["hat"]["truth_recall"] == 1.0
+    assert found["truth_timing_ms_p95"] < 0.3
+    assert found["bits_per_sample"] > 0.0
+
+
 def test_kits_may_come_from_another_corpus_and_missing_ones_are_told(tmp_path: Path) -> None:
     corpus, other = write_corpus(tmp_path / "corpus"), write_corpus(tmp_path / "other")
     for name in KITS:
