@@ -51,7 +51,7 @@ gpu: ## tests and benchmarks on a GPU, written into docs/benchmarks.md (NVWAVENE
 	  echo 'make gpu needs an NVIDIA card and a Python with torch for CUDA and triton; $(GPU_PYTHON) lacks one; name another: make gpu PYTHON=python3.12' >&2; \
 	  exit 1; }
 	@failed=0; \
-	$(GPU_RUN) -m pytest -q -m gpu tests/kernels || failed=1; \
+	$(if $(findstring --only,$(ARGS)),,$(GPU_RUN) -m pytest -q -m gpu tests/kernels/test_gpu*.py || failed=1;) \
 	$(GPU_RUN) -m benchmarks.gpu $(if $(NVWAVENET),--nvwavenet "$(NVWAVENET)") $(ARGS) || failed=1; \
 	exit $$failed
 

@@ -2,9 +2,9 @@
 
     make gpu [NVWAVENET=FOLDER] [PYTHON=PYTHON] [ARGS="--only training,live --live-seconds 60"]
 
-`make gpu` runs the tests that need a GPU first. It downloads nothing: PYTHON holds torch for CUDA and
-Triton. One row after another is measured and written at once, so that what a stopped run had done
-stands. About 9 minutes with 5 of the live voice; --only chooses. One thread.
+`make gpu` runs the tests that need a GPU first, unless ARGS choose some rows by --only. It downloads
+nothing: PYTHON holds torch for CUDA and Triton. One row after another is measured and written at once,
+so that what a stopped run had done stands. One thread.
 """
 
 from __future__ import annotations

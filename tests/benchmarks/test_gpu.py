@@ -219,15 +219,16 @@ def test_make_gpu_says_what_it_needs(tmp_path: Path) -> None:
     assert done.returncode != 0 and done.stdout == ""
     assert "make gpu needs an NVIDIA card" in done.stderr and str(python) in done.stderr
     python.write_text('#!/bin/sh\ncase "$*" in *torch*) exit 0;; esac\necho "$PYTHONPATH" "$@"\n')
-    done = subprocess.run(
-        ["make", "-s", "gpu", f"PYTHON={python}", "NVWAVENET=/nv", "ARGS=--only one"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-        env={"PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
-    assert done.stdout.splitlines() == [
-        "typings:. -m pytest -q -m gpu tests/kernels",
-        "typings:. -m benchmarks.gpu --nvwavenet /nv --only one",
-    ]
+    ran = [
+        subprocess.run(
+            ["make", "-s", "gpu", f"PYTHON={python}", "NVWAVENET=/nv", f"ARGS={more}"],
+            cwd=ROOT, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"},
+        ).stdout.splitlines()
+        for more in ("--sink jack", "--only one")
+    ]  # fmt: skip
+    assert ran[0][0].startswith("typings:. -m pytest -q -m gpu tests/kernels/test_gpu.py ")
+    assert ran[0][1:] == ["typings:. -m benchmarks.gpu --nvwavenet /nv --sink jack"]
+    assert ran[1] == ["typings:. -m benchmarks.gpu --nvwavenet /nv --only one"]
 
 
 def test_the_folders_are_the_package_where_nothing_is_installed() -> None:
