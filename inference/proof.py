@@ -200,7 +200,7 @@ def make_proof(spec: ModelSpec, weights: Weights, seed: int = 1) -> Proof:
 
 
 def check_proof(model: ModelFile, engines: Sequence[str] = ("numba",)) -> dict[str, Agreement]:
-    """Replay a model's proof on the named engines, of `ENGINES`.
+    """Replay a model's proof on the named engines, of `ENGINES` or `ON_DEVICES`.
 
     Returns
     -------
@@ -216,8 +216,9 @@ def check_proof(model: ModelFile, engines: Sequence[str] = ("numba",)) -> dict[s
         raise GhostnoteError(f"model {model.path}: has no proof to replay; export it again")
     try:
         proof = Proof.from_json(model.proof, model.spec)
+        replays = {**ENGINES, **ON_DEVICES}
         return {
-            name: judge(name, ENGINES[name](model, proof), proof, model.spec) for name in engines
+            name: judge(name, replays[name](model, proof), proof, model.spec) for name in engines
         }
     except GhostnoteError as error:
         raise GhostnoteError(f"model {model.path}: {error}") from None
@@ -427,11 +428,15 @@ def _replay_onnx(model: ModelFile, proof: Proof, provider: str = CPU_PROVIDER) -
 ENGINES: Mapping[str, Callable[[ModelFile, Proof], Replay]] = {
     "reference": _replay_reference,
     "numba": _replay_numba,
-    "gpu": _replay_gpu,
     "onnx": _replay_onnx,
+}
+"""What can replay a proof on every machine, by name."""
+
+ON_DEVICES: Mapping[str, Callable[[ModelFile, Proof], Replay]] = {
+    "gpu": _replay_gpu,
     "onnx-cuda": partial(_replay_onnx, provider=CUDA_PROVIDER),
 }
-"""What can replay a proof, by name."""
+"""What can where there is a device for it."""
 
 
 def _number(values: Mapping[str, Any], field: str, kind: type, low: float, high: float) -> Any:

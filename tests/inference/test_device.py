@@ -1,16 +1,20 @@
 """Rendering on a GPU, with Triton's interpreter as the device: the samples of the CPU, lost or not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ghostnote.cli.main import main
+from ghostnote.inference import proof
 from ghostnote.inference.device import Device
 from ghostnote.inference.generator import Hit, Lanes, Take
-from ghostnote.inference.model_file import save_model
+from ghostnote.inference.model_file import load_model, save_model
 from ghostnote.inference.spread import Spread
+from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import random_weights
@@ -39,6 +43,18 @@ def test_lanes_on_a_gpu_play_what_they_play_on_the_cpu() -> None:
     found = on_gpu.play(29)
     assert same_bits(found, lanes(None).play(29))
     assert told == [] and not isinstance(on_gpu.state, Spread)
+
+
+def test_a_proof_is_replayed_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SAMPLES", 8), ("FORCED", 2), ("FORCED_AT", (0, 1))):
+        monkeypatch.setattr(proof, name, value)
+    path = tmp_path / "m.onnx"
+    save_model(path, SPEC, WEIGHTS, {"name": "tiny"}, proof.make_proof(SPEC, WEIGHTS).to_json())
+    model = load_model(path)
+    assert proof.check_proof(model, ["gpu"])["gpu"].samples == 8
+    weights = {**WEIGHTS, "head1_bias": np.roll(WEIGHTS["head1_bias"], 1) + np.float32(1.0)}
+    with pytest.raises(GhostnoteError, match="proof: gpu gives logit"):
+        proof.check_proof(replace(model, weights=weights), ["gpu"])
 
 
 def test_a_render_goes_on_where_its_gpu_was_lost(

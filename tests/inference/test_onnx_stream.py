@@ -1,6 +1,7 @@
 """A stream of onnxruntime starts from the same silence however it is cut into calls."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +9,12 @@ import pytest
 
 from ghostnote.inference.graph import build_model
 from ghostnote.inference.onnx_stream import PIECE, Controls, OnnxStream, Played
+from ghostnote.inference.proof import check_proof
+from ghostnote.kernels.backends import CUDA_PROVIDER
+from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import random_weights
-from tests.inference.small_models import MIXTURES, SPECS
+from tests.inference.small_models import MIXTURES, SPECS, write_model
 
 FAR = (1, 2 * PIECE, 40, 401)
 CASES = {
@@ -62,3 +66,13 @@ def test_the_silence_before_the_start_is_played_in_pieces(name: str) -> None:
     np.testing.assert_array_equal(found[0], stream.history)
     np.testing.assert_allclose(found[1], stream.past, 1e-5, 1e-6)
     assert np.abs(stream.past).max() > 0.1
+
+
+def test_a_stream_on_cuda_that_fell_back_is_refused(tmp_path: Path) -> None:
+    import onnxruntime
+
+    if CUDA_PROVIDER in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    model = write_model(tmp_path / "m.onnx", SPECS["unconditional"])
+    with pytest.raises(GhostnoteError, match="fell back to CPUExecutionProvider"):
+        check_proof(model, ["onnx-cuda"])
