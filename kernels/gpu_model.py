@@ -34,6 +34,10 @@ WGMMA = 64
 ROW = 16 * 1024
 """Numbers of one tile's logits or skips: 64 registers of each thread of eight warps."""
 
+HELD = 112 * 1024
+"""Bytes of weights that a program of the spread kernel keeps in registers: 112 of each thread of eight
+warps, half of those that there are."""
+
 PADDED_LOGIT = -1e30  # is never drawn
 
 
@@ -80,6 +84,15 @@ class Options(NamedTuple):
 
     num_warps: int
     num_stages: int
+
+
+class Spread(NamedTuple):
+    """How a model is shared out: `group` layers to a program, `programs` in all, `words` handed over."""
+
+    shape: Shape
+    group: int
+    programs: int
+    words: int
 
 
 @dataclass(frozen=True)
@@ -149,7 +162,7 @@ def pack_gpu(
     factors = np.array(GATE_FACTORS)[:, None]
     bias = weights["filter_bias"].reshape(spec.layers, 2, spec.gate) * factors
     cond = {
-        name: torch.from_numpy(np.ascontiguousarray(weights[name])).to(device)
+        name: torch.from_numpy(weights[name].copy()).to(device)
         for name in weights
         if name.startswith(("cond_weight", "cond_bias")) or name == "age_table"
     }
@@ -212,6 +225,28 @@ def shape_of(spec: ModelSpec, precision: str, streams: int, *, wide: bool, progr
     while shape.slice > 16 and _buffers(shape, size) * row * shape.slice > most:
         shape = shape._replace(slice=shape.slice // 2)
     return shape
+
+
+def spread_of(shape: Shape, precision: str, programs: int) -> Spread | None:
+    """Return how the spread kernel shares a model out among at most so many programs, None if it cannot.
+
+    `shape` is that of the tile kernel for as many streams.
+    """
+    size = PRECISIONS[precision].itemsize
+    layer = ((shape.width * 2 + 1) * shape.residual + shape.skip) * shape.gate * size
+    hidden = (shape.skip + shape.groups * shape.out) * size
+    group = min(HELD // layer, shape.layers)
+    if group < 1 or 16 * hidden > HELD:
+        return None
+    part = 16
+    while 2 * part <= shape.head and 2 * part * hidden <= HELD:
+        part *= 2
+    shape = shape._replace(tile=16, part=shape.gate, slice=part)
+    groups, slices = -(-shape.layers // group), shape.head // part
+    if groups + slices > programs:
+        return None
+    words = groups * (shape.residual + shape.skip) + slices * shape.groups * shape.out
+    return Spread(shape, group, groups + slices, words * shape.tile)
 
 
 def options_of(shape: Shape, precision: str) -> Options:

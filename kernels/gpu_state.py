@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import triton
 
-from . import gpu, gpu_carry
+from . import gpu, gpu_carry, gpu_spread
 from .control import choke_array, strike
 from .errors import GhostnoteError
 from .gpu_model import (
@@ -24,10 +25,12 @@ from .gpu_model import (
     GpuPacked,
     Options,
     Shape,
+    Spread,
     options_of,
     pack_gpu,
     ring_slots,
     shape_of,
+    spread_of,
 )
 from .packing import Packed, pack
 from .spec import ModelSpec
@@ -75,6 +78,8 @@ class GpuState:
         As torch names it; under TRITON_INTERPRET=1 always "cpu".
     seed, stream, streams : int
         As of `State`: lane i draws the numbers of stream `stream` + i.
+    spread : bool
+        Share the layers out among programs (`gpu_spread.py`) rather than the streams: 16 at most.
 
     Attributes
     ----------
@@ -106,6 +111,7 @@ class GpuState:
         seed: int = 0,
         stream: int = 0,
         streams: int = 1,
+        spread: bool = False,
     ) -> None:
         if not 1 <= streams <= MAX_STREAMS:
             raise GhostnoteError(f"streams must be 1 to {MAX_STREAMS}, found {streams}")
@@ -125,6 +131,16 @@ class GpuState:
             programs=_programs(at),
         )._replace(one_bias=not spec.conditioning)
         self.options: Options = options_of(self.shape, self.packed.precision)
+        self.spread: Spread | None = None
+        if spread:
+            self.spread = spread_of(self.shape, self.packed.precision, _programs(at))
+            if self.spread is None or streams > self.spread.shape.tile:
+                raise GhostnoteError(
+                    f"{streams} streams of this model cannot be spread: too many of them, or of its "
+                    "weights for the registers of the GPU; take the tile kernel"
+                )
+            self.options = Options(8, 1)
+            self._words = torch.zeros(self.spread.words, dtype=torch.int64, device=at)
         self.padded = -(-streams // self.shape.tile) * self.shape.tile
         self.chance = np.zeros((3, self.padded), np.int64)  # seeds, streams, offsets
         self.top_k = np.zeros(self.padded, np.int32)
@@ -349,33 +365,37 @@ class GpuState:
         if self._sent is None:
             arrays = (self.chance, self.top_k, self.temperature)
             self._sent = tuple(torch.from_numpy(a.copy()).to(packed.device) for a in arrays)
+        arguments = (
+            packed.matrices,
+            packed.floats,
+            packed.places,
+            self.rings,
+            self.history,
+            *self._sent,
+            bias,
+            out,
+            forced,
+            outputs,
+            self._index,
+            count,
+            hop,
+            bias.stride(0),
+            bias.stride(2),
+            bias.stride(1) if spec.conditioning else 0,
+            self.lanes,
+            self.padded,
+        )
+        last = (forced is not None, bool(self.top_k.any()))
         at = packed.device
         with torch.cuda.device(at) if at.type == "cuda" else contextlib.nullcontext():
-            gpu.play[(self.padded // s.tile,)](
-                packed.matrices,
-                packed.floats,
-                packed.places,
-                self.rings,
-                self.history,
-                *self._sent,
-                bias,
-                out,
-                forced,
-                outputs,
-                self._index,
-                count,
-                hop,
-                bias.stride(0),
-                bias.stride(2),
-                bias.stride(1) if spec.conditioning else 0,
-                self.lanes,
-                self.padded,
-                s,
-                forced is not None,
-                bool(self.top_k.any()),
-                **self.options._asdict(),
-                enable_fp_fusion=True,
-            )
+            if self.spread is None:
+                programs = self.padded // s.tile
+                start(gpu.play, programs, self.options, *arguments, s, *last)
+            else:
+                self._words.zero_()
+                held = (self.spread.shape, self.spread.group)
+                programs = self.spread.programs
+                start_spread(programs, self.options, self._words, *arguments, *held, *last)
         self._index += count
 
     def _biases(self, hops: int) -> torch.Tensor:
@@ -418,6 +438,16 @@ class GpuState:
         if len(shape) == 1 and self.lanes == 1:
             return shape[0]
         raise GhostnoteError(f"state of {self.lanes} streams: found an array of shape {[*shape]}")
+
+
+def start(kernel: Any, programs: int, options: Options, *arguments: Any, **how: Any) -> None:
+    """Launch a kernel."""
+    kernel[(programs,)](*arguments, **options._asdict(), enable_fp_fusion=True, **how)
+
+
+def start_spread(programs: int, options: Options, *arguments: Any) -> None:
+    """Launch the spread kernel, all programs at once or not at all."""
+    start(gpu_spread.play_spread, programs, options, 0, *arguments, launch_cooperative_grid=True)
 
 
 def _programs(device: torch.device) -> int:

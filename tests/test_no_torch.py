@@ -40,6 +40,7 @@ ALLOWED = {
     ("kernels", "gpu_layers"),
     ("kernels", "gpu_live"),
     ("kernels", "gpu_model"),
+    ("kernels", "gpu_spread"),
     ("kernels", "gpu_state"),
 }
 
