@@ -1,0 +1,36 @@
+"""The GPU's kernels compile for Hopper, multiply on tensor cores, and spill nothing."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is made for Linux only")
+
+PROGRAM = """
+from benchmarks import gpu_code
+from ghostnote.kernels.spec import ModelSpec
+spec = ModelSpec(16000, 16, (1, 2, 4), residual=64, gate=64, skip=64, head=64, levels=64)
+for found in (gpu_code.tile_code(spec, "bf16", 1), gpu_code.spread_code(spec, "bf16")):
+    code = found[2]
+    assert code.hmma >= 40, code
+    assert (code.spills_in_loop, code.stack) == (0, 0), code
+    assert code.shared <= 227 * 1024, code
+print("compiled")
+"""
+
+
+def test_one_shape_compiles_for_hopper() -> None:
+    """In a process of its own: this one has the interpreter in the place of the compiler."""
+    found = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "TRITON_INTERPRET": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "ptxas" in found.stderr and "not found" in found.stderr.lower():
+        pytest.skip("this Triton has no ptxas for this machine")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.split() == ["compiled"]
