@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,10 @@ FINE = 0.03
 
 WHOLE, SHORT = 256, 1100
 """Streams that are checked over a receptive field; samples of more, over twice a dilation of 512."""
+
+CHECK_HOPS = (20, 13)
+GRADIENT_OFF = {"fp32": 1e-3, "bf16": 0.15}
+"""Error allowed of all gradients together, as a share of their norm."""
 
 KITS = tuple("abcdef")
 
@@ -176,12 +181,19 @@ class Trained:
 def training(
     spec: ModelSpec, windows: int, seconds: float = 10.0, hops: int = 500, device: str = "cuda"
 ) -> Trained:
-    """Train a network on noise with so many windows a step: forward, backward and Adam."""
+    """Train a network on noise with so many windows a step: forward, backward and Adam.
+
+    Raises
+    ------
+    GhostnoteError
+        If the device's losses or gradients are not those of the CPU (`check_training`).
+    """
     import torch
 
     from ghostnote.training.batched import Batched
     from ghostnote.training.wavenet import WaveNet
 
+    check_training(spec, device)
     torch.manual_seed(1)
     model = WaveNet(spec).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
@@ -200,6 +212,42 @@ def training(
     return Trained(
         found, told.get("peak_share", 0.0), windows, bool(told["compiled"]), int(told["pieces"])
     )
+
+
+def check_training(spec: ModelSpec, device: str) -> None:
+    """Compare bits and gradients of a step on a device with those of the CPU's code in fp32.
+
+    Raises
+    ------
+    GhostnoteError
+        If they are apart: in fp32 by rounding in another order, in bf16 by 8 bits a product.
+    """
+    import torch
+
+    from ghostnote.training.batched import Batched
+    from ghostnote.training.per_window import PerWindow
+    from ghostnote.training.wavenet import WaveNet
+
+    def flat(model: WaveNet) -> torch.Tensor:
+        found = [p.grad.flatten().cpu() for p in model.parameters() if p.grad is not None]
+        return torch.cat(found)
+
+    torch.manual_seed(1)
+    model = WaveNet(spec)
+    windows = [_window(spec, hops, hops) for hops in CHECK_HOPS]
+    with closing(PerWindow(model, None, "fp32")) as alone:
+        bits = alone.gradients(windows)
+    expected = flat(model)
+    model = model.to(device)
+    for precision, compiled in (("fp32", False), ("bf16", device != "cpu")):
+        computer = Batched(model, torch.device(device), precision, compiled)
+        found = computer.gradients(computer.prepare(windows))
+        off = float((flat(model) - expected).norm() / expected.norm())
+        if not (abs(found - bits) <= 0.01 * bits and off <= GRADIENT_OFF[precision]):
+            raise GhostnoteError(
+                f"parity: training in {precision} on {device}: {found:.4f} bits where the CPU finds "
+                f"{bits:.4f}, gradients off by {off:.2g}"
+            )
 
 
 def _window(spec: ModelSpec, hops: int, seed: int) -> Window:

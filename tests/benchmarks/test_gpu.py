@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
+from ghostnote.training import batched
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # as `python -m benchmarks.gpu` finds it
@@ -21,6 +23,7 @@ finally:
 
 PAGE = f"# Benchmarks\n\nbefore\n{BEGIN}\n\n{table({})}\n\n{END}\nafter\n"
 ROWS = list(TARGETS)
+SHALLOW = replace(training_spec(16, 8000), dilations=(1, 2, 4))
 ONE, MANY = ROWS[0], ROWS[3]
 
 
@@ -128,10 +131,22 @@ def test_a_run_in_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_training_is_measured_on_any_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ghostnote.kernels.bench.ROUNDS", 1)
-    trained = training(training_spec(16, 8000), windows=2, seconds=0.0, hops=4, device="cpu")
+    trained = training(SHALLOW, windows=2, seconds=0.0, hops=4, device="cpu")
     assert trained.samples_per_s > 0 and trained.pieces == 1 and not trained.compiled
     bundled = training_spec(32, 24000)
     assert bundled.macs_per_sample == pytest.approx(183_296, rel=0.01)
+
+
+def test_a_device_that_learns_something_else_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = batched.batched_losses
+
+    def wrong(*arguments: Any) -> Any:
+        losses = plain(*arguments)
+        return losses + 0.2 * (losses - losses.detach()) if arguments[2] == "bf16" else losses
+
+    monkeypatch.setattr(batched, "batched_losses", wrong)
+    with pytest.raises(GhostnoteError, match=r"parity: training in bf16 on cpu: .* off by 0\.2"):
+        training(SHALLOW, windows=1, device="cpu")
 
 
 TOOL = """#!/bin/sh
@@ -187,6 +202,7 @@ def test_every_part_writes_rows_of_the_table(
 ) -> None:
     """With what measures replaced, each part gives rows that the table has, and all of them."""
     monkeypatch.setattr(gpu, "one_stream", lambda config: "1")
+    monkeypatch.setattr(gpu, "spread_stream", lambda config: "2")
     monkeypatch.setattr(gpu, "streams", lambda: "1")
     monkeypatch.setattr(gpu, "share_of_peak", lambda peak: "1")
     monkeypatch.setattr(gpu, "other", lambda source: "1")
