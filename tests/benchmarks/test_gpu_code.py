@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,7 @@ def test_one_shape_compiles_for_hopper() -> None:
     """In a process of its own: this one has the interpreter in the place of the compiler."""
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "TRITON_INTERPRET": "0"},
         capture_output=True,
         text=True,
