@@ -307,6 +307,21 @@ def test_a_run_goes_from_one_device_to_another_and_back(
         torch.testing.assert_close(a[name], b[name], rtol=0.02, atol=2e-4)
 
 
+@pytest.mark.gpu
+def test_a_run_goes_to_a_gpu_and_back(hits: Dataset, whole: Path, tmp_path: Path) -> None:
+    """As the one before, with a device; in fp32, and then once more in what a GPU takes by itself."""
+    run = tmp_path / "run"
+    for sitting, device in enumerate(("cpu", "cuda", "cpu", "cuda", "cpu", "cuda")):
+        stop = threading.Event()
+        stop.set()  # after one step
+        train(hits.root, run, SIX, resume=sitting > 0, stop=stop, device=device, precision="fp32")
+    a, b = tensors(whole), tensors(run)
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0.02, atol=2e-4)
+    facts = train(hits.root, run, config(steps=8), resume=True, device="cuda")
+    assert facts["steps"] == 8 and math.isfinite(facts["validation_bits"])
+
+
 def test_a_run_planned_by_minutes_ends_by_the_clock(hits: Dataset, tmp_path: Path) -> None:
     settings = config(minutes=0.5 / 60.0, warmup=0)
     told: list[Progress] = []
