@@ -1,9 +1,10 @@
 """GPUs beside the engine: a kernel that stays there for each bank, and what is told of its end.
 
-Threads: `Gpu` is used with the engine's lock held, but for `news`, which is the housekeeping's. A
-`Resident` has a thread of its own, which alone speaks to the GPU: it keeps launches queued, each of
-which lasts for a second at most, so that a kernel is there while Python is held up elsewhere, and
-none for long after the end. The engine's loop and the kernel meet in the mailbox (`gpu_run.py`).
+Threads: `Gpu` is used with the engine's lock held, but for what the owner asks (`make_ready`, `close`)
+and the housekeeping (`news`, the counts). A `Resident` has a thread of its own, which alone speaks to
+the GPU: it keeps launches queued, each of which lasts for a second at most, so that a kernel is there
+while Python is held up elsewhere, and none for long after the end. The engine's loop and the kernel
+meet in the mailbox (`gpu_run.py`).
 """
 
 from __future__ import annotations
@@ -135,6 +136,11 @@ class Resident:
         if self._mailbox is not None:
             self._mailbox.post[m.END] = 1
 
+    @property
+    def ended(self) -> bool:
+        """Whether its thread has nothing more to do with the GPU."""
+        return not self._thread.is_alive()
+
     def join(self, seconds: float) -> None:
         """Wait for the end of the kernel, but no longer than so."""
         self._thread.join(max(0.0, seconds))
@@ -162,7 +168,7 @@ class Gpu:
             self._residents.remove(resident)
         self._misses += int(resident.box[g.MISSES])
         self._hops += int(resident.box[g.HOPS])
-        self._leaving = [one for one in self._leaving if one._thread.is_alive()] + [resident]
+        self._leaving = [*(one for one in self._leaving if not one.ended), resident]
 
     @property
     def misses(self) -> int:
