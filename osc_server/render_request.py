@@ -14,8 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from ghostnote.inference.drummer import parse_settings
+from ghostnote.inference.drummer_file import read_spec
+from ghostnote.inference.drummer_spec import parse_style
 from ghostnote.inference.kit_mix import parse_kit
-from ghostnote.inference.loops import BUILT_IN, HIGHEST_BPM, LOWEST_BPM, MAX_BARS, choose_plan
+from ghostnote.inference.loops import (
+    BUILT_IN,
+    DEFAULT_BPM,
+    HIGHEST_BPM,
+    LOWEST_BPM,
+    MAX_BARS,
+    LoopPlan,
+    choose_plan,
+)
 from ghostnote.inference.model_file import find_model, load_model
 from ghostnote.kernels.errors import GhostnoteError
 
@@ -50,7 +61,7 @@ _NUMBERS: Final[dict[str, _Number]] = {
     "temperature": _Number(0.01, 10.0, whole=False),
     "top_k": _Number(0, 65536),
 }
-_TEXTS: Final = ("model", "kit", "groove", "out")
+_TEXTS: Final = ("model", "kit", "groove", "drummer", "out")
 _KEYS: Final = (*_TEXTS, "pattern", *_NUMBERS)
 
 
@@ -104,6 +115,12 @@ def read_order(text: str, folders: Folders, precision: str) -> Order:
         values["groove"] = _inside(folders.grooves, groove)
         if not values["groove"].is_file():  # a pipe would be waited for
             raise GhostnoteError(f"groove {groove!r}: there is no such file")
+    drummer = request.get("drummer")
+    if drummer is not None:
+        if pattern is not None or groove is not None:
+            raise GhostnoteError("one of pattern, groove and drummer, not both")
+        parse_style(read_spec(), parse_settings(drummer).style)
+        values["drummer"] = drummer
     steps = ""
     if isinstance(pattern, dict):
         steps = _pattern_text(pattern)
@@ -199,6 +216,8 @@ def _seconds(
 ) -> float:
     """Return how long a loop will be; raises GhostnoteError for what cannot be played."""
     bars, bpm, pattern = request.get("bars", _BARS), request.get("bpm"), request.get("pattern")
+    if "drummer" in request:
+        return LoopPlan("drummer", bars, DEFAULT_BPM if bpm is None else bpm).seconds
     try:
         with tempfile.TemporaryDirectory(prefix="ghostnote-") as folder:
             try:

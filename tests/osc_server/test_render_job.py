@@ -238,16 +238,19 @@ def test_patterns_and_grooves(folders: Folders) -> None:
         client.ask(jobs, **same, pattern=steps, kit="one:2,two:1", temperature=0.5, top_k=3)
         client.ask(jobs, **same, groove="shuffle.mid", samplerate=44100.0)
         client.ask(jobs, **same, kit="texture")
-        ends = [client.ends.get(timeout=60) for _ in range(3)]
+        client.ask(jobs, **same, drummer="style=funk,density=0.9")
+        ends = [client.ends.get(timeout=60) for _ in range(4)]
     finally:
         jobs.close()
-    assert [failure for _, _, failure in ends] == ["", "", ""]
-    first, second, third = read_manifest(Path(ends[0][1]))
+    assert [failure for _, _, failure in ends] == [""] * 4
+    first, second, third, fourth = read_manifest(Path(ends[0][1]))
     assert (first.plan, first.bpm, first.kit) == ("pattern", 200.0, "one:2,two:1")
     assert (first.temperature, first.top_k, first.samplerate) == (0.5, 3, 8000)
     assert [beat for beat, role, _ in first.hits if role == "hat"][:3] == [0.0, 0.5, 1.0]
     assert (second.plan, second.samplerate, len(second.hits)) == ("shuffle", 44100, 1)
     assert (third.plan, third.hits) == ("free", ())
+    assert fourth.plan == "drummer"
+    assert len(fourth.hits) > 2
 
 
 def refusal(folders: Folders, text: str) -> str:
@@ -282,6 +285,9 @@ def refusal(folders: Folders, text: str) -> str:
         ('{"pattern": {"cymbal": "x"}}', "no role is called 'cymbal'"),
         ('{"pattern": {"kick": "x", "bpm": 5}}', "pattern.txt, line 2: bpm must be"),
         ('{"pattern": "demo", "groove": "bad.mid"}', "not both"),
+        ('{"pattern": "demo", "drummer": "fill=4"}', "not both"),
+        ('{"drummer": "style=polka"}', "unknown style 'polka'"), ('{"drummer": "x"}', "none of"),
+        ('{"drummer": "fill=4", "bars": 1024, "bpm": 10}', "1800 s"),
         ('{"bars": 1024, "bpm": 10}', "half an hour|1800 s"),
         ('{"bars": 200, "bpm": 30, "count": 20}', "8.9 hours of sound are asked for"),
     ],
