@@ -80,3 +80,18 @@ def test_misuse_and_failure_are_one_line(
     error = capsys.readouterr().err.strip().splitlines()
     assert "either --json or --markdown" in error[0]
     assert "no groove of split 'test'" in error[-1]
+
+
+def test_a_texture_is_measured_and_shown_on_a_page(
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = spec(kits=(), roles=())
+    save_model(tmp_path / "texture.onnx", of, weights(of), {"name": "texture"}, {})
+    texture = [*asked, "--model", str(tmp_path / "texture.onnx"), "--page", str(tmp_path / "page")]
+    assert main([*texture, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["roles"] == {} and result["bits_per_sample"] == pytest.approx(8.0)
+    assert result["took_seconds"] > 0.0
+    assert (tmp_path / "page" / "index.html").exists()
+    assert main(texture) == 0
+    assert "Targets" in capsys.readouterr().out
