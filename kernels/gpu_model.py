@@ -34,9 +34,12 @@ WGMMA = 64
 ROW = 16 * 1024
 """Numbers of one tile's logits or skips: 64 registers of each thread of eight warps."""
 
-HELD = 112 * 1024
-"""Bytes of weights that a program of the spread kernel keeps in registers: 112 of each thread of eight
-warps, half of those that there are."""
+HELD = 168 * 1024
+"""Bytes of weights that a program of the spread kernel keeps: they lie in shared memory, for the most
+part, beside what it hands from warp to warp."""
+
+UNROLLED = 8
+"""Layers that a program of the spread kernel plays at most; each is code of its own."""
 
 PADDED_LOGIT = -1e30  # is never drawn
 
@@ -235,7 +238,7 @@ def spread_of(shape: Shape, precision: str, programs: int) -> Spread | None:
     size = PRECISIONS[precision].itemsize
     layer = ((shape.width * 2 + 1) * shape.residual + shape.skip) * shape.gate * size
     hidden = (shape.skip + shape.groups * shape.out) * size
-    group = min(HELD // layer, shape.layers)
+    group = min(HELD // layer, shape.layers, UNROLLED)
     if group < 1 or 16 * hidden > HELD:
         return None
     part = 16

@@ -1,7 +1,7 @@
 """The spread kernel: the layers of a few streams shared out among programs, for the least latency.
 
 A tile's program must read every weight for every sample. Here each program loads its share once and
-keeps it in registers: a group of layers, or a slice of the head's hidden channels. x goes from group
+keeps it in registers and shared memory: a group of layers, or a slice of the head's hidden channels. x goes from group
 to group, skips from all groups to all slices, the slices' shares of the outputs to the first program,
 which draws and begins the next sample. What past inputs add is computed while the others are at work.
 

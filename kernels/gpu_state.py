@@ -137,7 +137,7 @@ class GpuState:
             if self.spread is None or streams > self.spread.shape.tile:
                 raise GhostnoteError(
                     f"{streams} streams of this model cannot be spread: too many of them, or of its "
-                    "weights for the registers of the GPU; take the tile kernel"
+                    "weights for what the GPU has beside its memory; take the tile kernel"
                 )
             self.options = Options(8, 1)
             self._words = torch.zeros(self.spread.words, dtype=torch.int64, device=at)

@@ -84,16 +84,16 @@ def test_it_plays_what_the_tile_kernel_plays(name: str, streams: int, programs: 
     )
 
 
-def test_models_are_shared_out_as_registers_allow() -> None:
+def test_models_are_shared_out_as_there_is_room() -> None:
     found = {}
     for name in ("NV-M", "IBAB", "R9-mulaw"):
         shape = shape_of(CONFIGS[name], "bf16", 1, wide=False, programs=132)
         spread = spread_of(shape, "bf16", 132)
         found[name] = spread and (spread.group, spread.shape.slice, spread.programs)
-    # A layer of R9-mulaw alone is more than the registers of an SM.
-    assert found == {"NV-M": (2, 128, 12), "IBAB": (2, 64, 33), "R9-mulaw": None}
+    # A layer of R9-mulaw alone is more than an SM has room for.
+    assert found == {"NV-M": (3, 128, 9), "IBAB": (4, 64, 21), "R9-mulaw": None}
     shape = shape_of(CONFIGS["NV-M"], "bf16", 1, wide=False, programs=132)
-    assert spread_of(shape, "bf16", 11) is None
+    assert spread_of(shape, "bf16", 8) is None
 
 
 def test_too_many_streams_are_refused() -> None:
