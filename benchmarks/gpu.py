@@ -100,12 +100,21 @@ def _parts(chosen: argparse.Namespace, peak: float) -> dict[str, Callable[[], Fo
 
 
 def one_stream(config: str) -> str:
-    """Return the rates of one stream in each precision."""
-    rates = [
-        gpu_rows.checked(gpu_rows.rate(config, precision, 1), config)
-        for precision in gpu_rows.PRECISIONS
-    ]
-    return ", ".join(f"{one.samples_per_s:,.0f} ({one.precision})" for one in rates)
+    """Return the rates of one stream in each precision, by each kernel; what fails tells why."""
+    told, troubles = [], []
+    for precision in gpu_rows.PRECISIONS:
+        for spread in (True, False):
+            kernel = f"{precision}, {'spread' if spread else 'tile'}"
+            try:
+                found = gpu_rows.checked(gpu_rows.rate(config, precision, 1, spread=spread), config)
+                told.append((found.samples_per_s, kernel))
+            except GhostnoteError as error:
+                troubles.append(f"{kernel}: {error}")
+    for trouble in troubles:
+        print(f"{config}, {trouble}", file=sys.stderr, flush=True)
+    if not told:
+        raise GhostnoteError("; ".join(troubles))
+    return ", ".join(f"{fast:,.0f} ({kernel})" for fast, kernel in sorted(told, reverse=True))
 
 
 def streams() -> str:

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ghostnote.cli import gpu_bench
+from ghostnote.kernels.backends import Checkable, open_gpu, streams_work
 from ghostnote.kernels.bench import measure
 from ghostnote.kernels.configs import CONFIGS, SAMPLERATE
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ROLES, ModelSpec
-from ghostnote.kernels.weights import random_weights
+from ghostnote.kernels.weights import Weights, random_weights
 
 if TYPE_CHECKING:
     from ghostnote.training.window import Window
@@ -57,19 +58,28 @@ class Rate:
     precision: str
     streams: int
     samples_per_s: float
+    spread: bool = False
 
 
-def rate(config: str, precision: str, streams: int, seconds: float = SECONDS) -> Rate:
+def rate(
+    config: str, precision: str, streams: int, seconds: float = SECONDS, spread: bool = False
+) -> Rate:
     """Measure so many streams of a network of the literature.
+
+    With `spread` the layers are shared out among programs (`kernels.gpu_spread`), not the streams.
 
     Raises
     ------
     GhostnoteError
-        If they do not fit onto the card, or it fails.
+        If they do not fit onto the card, cannot be spread, or it fails.
     """
     spec = CONFIGS[config]
-    work = gpu_bench.work(spec, random_weights(spec, seed=1), precision, streams)
-    return Rate(precision, streams, measure({"gpu": work}, seconds)["gpu"])
+    weights = random_weights(spec, seed=1)
+    with gpu_bench.told_if_lost(streams, precision):
+        state = (_open_spread if spread else open_gpu)(spec, weights, precision, streams)
+        work = streams_work(state, spec, streams)
+        found = measure({"gpu": work}, seconds)["gpu"]
+    return Rate(precision, streams, found, spread)
 
 
 def checked(found: Rate, config: str) -> Rate:
@@ -86,12 +96,20 @@ def checked(found: Rate, config: str) -> Rate:
     spec = CONFIGS[config]
     weights = random_weights(spec, seed=1)
     truth = gpu_bench.Truth(spec, weights)
-    gpu_bench.check(spec, weights, found.precision, min(found.streams, WHOLE), truth)
+    opened = _open_spread if found.spread else open_gpu
+    streams = min(found.streams, WHOLE)
+    gpu_bench.check(spec, weights, found.precision, streams, truth, opened)
     if found.streams > WHOLE:
         truth.given = [levels[:SHORT] for levels in truth.given]
         truth.expected = [outputs[:SHORT] for outputs in truth.expected]
-        gpu_bench.check(spec, weights, found.precision, found.streams, truth)
+        gpu_bench.check(spec, weights, found.precision, found.streams, truth, opened)
     return found
+
+
+def _open_spread(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> Checkable:
+    from ghostnote.kernels.gpu_state import GpuState
+
+    return GpuState(spec, weights, precision, streams=streams, spread=True)
 
 
 def real_time_streams(config: str, precision: str, most: int = MOST_STREAMS) -> Rate | None:

@@ -35,6 +35,9 @@ from ghostnote.kernels.weights import Weights
 FLOATS = npt.NDArray[np.float32]
 INTS = npt.NDArray[np.int64]
 
+Open = Callable[[ModelSpec, Weights, str, int], Checkable]
+"""Makes lanes of a model on the GPU: its spec and weights, a precision, how many."""
+
 MAX_STREAMS = 65536
 
 TIGHT = 2e-4
@@ -111,14 +114,20 @@ class Truth:
 
 
 def check(
-    spec: ModelSpec, weights: Weights, precision: str, streams: int, truth: Truth | None = None
+    spec: ModelSpec,
+    weights: Weights,
+    precision: str,
+    streams: int,
+    truth: Truth | None = None,
+    opened: Open | None = None,
 ) -> None:
     """Compare what the GPU plays with the reference.
 
     Fed with given levels over more than a receptive field, lanes at both ends and in the middle must
     put out what the float64 reference does: in fp32 output by output, in bf16 by the root mean
     square. What they draw freely must be the draws of
-    their own outputs. `truth` is made of the network if it is not given.
+    their own outputs. `truth` is made of the network if it is not given; `opened` makes the lanes,
+    `open_gpu` if it is not given.
 
     Raises
     ------
@@ -126,8 +135,9 @@ def check(
         If it plays something else, or cannot play at all; the message tells by how much.
     """
     with told_if_lost(streams, precision):
-        _check_outputs(spec, weights, precision, streams, truth or Truth(spec, weights))
-        _check_draws(spec, weights, precision, streams)
+        network = (opened or open_gpu, spec, weights, precision, streams)
+        _check_outputs(*network, truth or Truth(spec, weights))
+        _check_draws(*network)
 
 
 def work(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> Callable[[], int]:
@@ -156,11 +166,11 @@ def told_if_lost(streams: int, precision: str) -> Iterator[None]:
 
 
 def _check_outputs(
-    spec: ModelSpec, weights: Weights, precision: str, streams: int, truth: Truth
+    opened: Open, spec: ModelSpec, weights: Weights, precision: str, streams: int, truth: Truth
 ) -> None:
     kinds = len(truth.given)
     fed = np.stack([truth.given[lane % kinds] for lane in range(streams)])
-    found = _fed(open_gpu(spec, weights, precision, streams), spec, fed)
+    found = _fed(opened(spec, weights, precision, streams), spec, fed)
     for lane, outputs in found.items():
         expected = truth.expected[lane % kinds]
         error = np.abs(outputs - expected) / float(expected.std())
@@ -174,11 +184,13 @@ def _check_outputs(
             )
 
 
-def _check_draws(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> None:
+def _check_draws(
+    opened: Open, spec: ModelSpec, weights: Weights, precision: str, streams: int
+) -> None:
     seed = 5
 
     def started() -> Checkable:
-        state = open_gpu(spec, weights, precision, streams)
+        state = opened(spec, weights, precision, streams)
         state.seed(seed)
         if spec.roles:
             state.hit(0, 1.0)

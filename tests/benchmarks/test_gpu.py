@@ -94,7 +94,9 @@ def test_streams_are_searched_and_only_what_is_right_is_told(
             raise GhostnoteError("the GPU fails with out of memory")
         return Rate(precision, streams, 16e6)
 
-    def check(spec: ModelSpec, weights: Any, precision: str, streams: int, truth: Any) -> None:
+    def check(
+        spec: ModelSpec, weights: Any, precision: str, streams: int, truth: Any, opened: Any
+    ) -> None:
         checks.append((precision, streams, len(truth.given[0]), len(truth.expected[0])))
         if not right:
             raise GhostnoteError("parity: lane 3")
@@ -115,6 +117,26 @@ def test_streams_are_searched_and_only_what_is_right_is_told(
     right = False
     with pytest.raises(GhostnoteError, match="parity"):
         gpu.streams()
+
+
+def test_the_fastest_kernel_of_one_stream_is_told_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speeds = {("bf16", True): 9e4, ("bf16", False): 2e4, ("fp32", False): 5e4}
+
+    def rate(config: str, precision: str, streams: int, *, spread: bool) -> Rate:
+        if (precision, spread) not in speeds:
+            raise GhostnoteError("1 streams of this model cannot be spread")
+        return Rate(precision, streams, speeds[precision, spread], spread)
+
+    monkeypatch.setattr(gpu_rows, "rate", rate)
+    monkeypatch.setattr(gpu_rows, "checked", lambda found, config: found)
+    told = "90,000 (bf16, spread), 50,000 (fp32, tile), 20,000 (bf16, tile)"
+    assert gpu.one_stream("NV-M") == told
+    assert "NV-M, fp32, spread: 1 streams of this model" in capsys.readouterr().err
+    speeds.clear()
+    with pytest.raises(GhostnoteError, match="cannot be spread"):
+        gpu.one_stream("NV-M")
 
 
 def test_a_run_in_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
