@@ -119,13 +119,18 @@ def tile_code(spec: ModelSpec, precision: str, streams: int) -> tuple[Shape, Opt
     return shape, options, compiled(gpu.play, constants, options, precision)
 
 
-def spread_code(spec: ModelSpec, precision: str) -> tuple[Shape, Options, Code] | None:
-    """Return the same of the spread kernel, None of a model that it cannot play."""
+def spread_code(
+    spec: ModelSpec, precision: str, forced: bool = False
+) -> tuple[Shape, Options, Code] | None:
+    """Return the same of the spread kernel, None of a model that it cannot play.
+
+    `forced`: where levels are given rather than drawn.
+    """
     shape = shape_of(spec, precision, 1, wide=precision == "fp32", programs=SMS)
     spread = spread_of(shape, precision, SMS)
     if spread is None:
         return None
-    constants = {"s": spread.shape, "G": spread.group, "FORCED": False, "TOP_K": False}
+    constants = {"s": spread.shape, "G": spread.group, "FORCED": forced, "TOP_K": False}
     options = Options(8, 1)
     return spread.shape, options, compiled(gpu_spread.play_spread, constants, options, precision)
 

@@ -195,11 +195,11 @@ def play_group(
             if FORCED:
                 newest = tl.load(forced + to, mask=there, other=0)
                 into = outputs + to[:, None] * (s.groups * s.outputs) + q[None, :]
-                inside = in_out & (q[None, :] < s.outputs)
-                tl.store(into, one, mask=inside)
+                known = in_out & (q[None, :] < s.outputs)
+                tl.store(into, one, mask=known)
                 if s.groups == 3:
-                    tl.store(into + s.outputs, two, mask=inside)
-                    tl.store(into + 2 * s.outputs, three, mask=inside)
+                    tl.store(into + s.outputs, two, mask=known)
+                    tl.store(into + 2 * s.outputs, three, mask=known)
             else:
                 u, v = uniforms(seed, stream, now + offset)
                 newest = draw(one, two, three, temperature, top_k, u, v, s, TOP_K)

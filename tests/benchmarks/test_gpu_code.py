@@ -13,7 +13,7 @@ PROGRAM = """
 from benchmarks import gpu_code
 from ghostnote.kernels.spec import ModelSpec
 spec = ModelSpec(16000, 16, (1, 2, 4), residual=64, gate=64, skip=64, head=64, levels=64)
-for found in (gpu_code.tile_code(spec, "bf16", 1), gpu_code.spread_code(spec, "bf16")):
+for found in (gpu_code.tile_code(spec, "bf16", 1), gpu_code.spread_code(spec, "bf16", True)):
     code = found[2]
     assert code.hmma >= 40, code
     assert (code.spills_in_loop, code.stack) == (0, 0), code
