@@ -38,6 +38,7 @@ MANY = (1024, 2048, 4096, 8192, 16384)
 """Streams tried for the share of the peak."""
 
 MOST_STREAMS = 32768
+ALONE_SECONDS = 150.0
 FINE = 0.03
 """The largest number of streams is found to this share of itself."""
 
@@ -110,6 +111,27 @@ def _open_spread(spec: ModelSpec, weights: Weights, precision: str, streams: int
     from ghostnote.kernels.gpu_state import GpuState
 
     return GpuState(spec, weights, precision, streams=streams, spread=True)
+
+
+def one_alone(config: str, precision: str, spread: bool, limit: float = ALONE_SECONDS) -> Rate:
+    """Measure and check one stream in a process of its own, which is ended when it takes too long.
+
+    Programs that wait for each other on a card could do so for ever.
+
+    Raises
+    ------
+    GhostnoteError
+        If it does not end in time, or as of `rate` and `checked`.
+    """
+    command = [sys.executable, "-m", "benchmarks.gpu_rows", config, precision, str(int(spread))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        raise GhostnoteError(f"does not end within {limit:g} s") from None
+    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
+    if done.returncode or not lines:
+        raise GhostnoteError(lines[-1] if lines else f"ends with status {done.returncode}")
+    return Rate(precision, 1, float(lines[-1]), spread)
 
 
 def real_time_streams(config: str, precision: str, most: int = MOST_STREAMS) -> Rate | None:
@@ -343,3 +365,8 @@ def _until_ready(process: subprocess.Popen[bytes], log: Path, seconds: float = 1
             raise GhostnoteError(f"ghostnote serve does not start: {lines[-1]}")
         time.sleep(0.1)
     time.sleep(5.0)  # the kernel that stays on the GPU is compiled after the first sound
+
+
+if __name__ == "__main__":
+    name, kind, shared = sys.argv[1:]
+    print(checked(rate(name, kind, 1, spread=shared == "1"), name).samples_per_s)

@@ -124,19 +124,38 @@ def test_the_fastest_kernel_of_one_stream_is_told_first(
 ) -> None:
     speeds = {("bf16", True): 9e4, ("bf16", False): 2e4, ("fp32", False): 5e4}
 
-    def rate(config: str, precision: str, streams: int, *, spread: bool) -> Rate:
+    def alone(config: str, precision: str, spread: bool) -> Rate:
         if (precision, spread) not in speeds:
             raise GhostnoteError("1 streams of this model cannot be spread")
-        return Rate(precision, streams, speeds[precision, spread], spread)
+        return Rate(precision, 1, speeds[precision, spread], spread)
 
-    monkeypatch.setattr(gpu_rows, "rate", rate)
-    monkeypatch.setattr(gpu_rows, "checked", lambda found, config: found)
+    monkeypatch.setattr(gpu_rows, "one_alone", alone)
     told = "90,000 (bf16, spread), 50,000 (fp32, tile), 20,000 (bf16, tile)"
     assert gpu.one_stream("NV-M") == told
     assert "NV-M, fp32, spread: 1 streams of this model" in capsys.readouterr().err
     speeds.clear()
     with pytest.raises(GhostnoteError, match="cannot be spread"):
         gpu.one_stream("NV-M")
+
+
+def test_a_stream_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    monkeypatch.setattr(sys, "executable", str(python))
+
+    def says(text: str) -> None:
+        python.write_text(f"#!/bin/sh\n{text}\n")
+        python.chmod(0o755)
+
+    says('echo "$@" > "$0.told"; echo warming up; echo 91234.5')
+    assert gpu_rows.one_alone("NV-M", "bf16", True) == Rate("bf16", 1, 91234.5, True)
+    told = (tmp_path / "python.told").read_text()
+    assert told == "-m benchmarks.gpu_rows NV-M bf16 1\n"
+    says("exec sleep 100")
+    with pytest.raises(GhostnoteError, match=r"does not end within 0\.2 s"):
+        gpu_rows.one_alone("NV-M", "bf16", True, limit=0.2)
+    says("echo parity: apart >&2; exit 1")
+    with pytest.raises(GhostnoteError, match=r"^parity: apart$"):
+        gpu_rows.one_alone("NV-M", "fp32", False)
 
 
 def test_a_run_in_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
