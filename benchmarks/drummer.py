@@ -79,8 +79,8 @@ def measure(file: DrummerFile, corpus: Path) -> dict[str, Any]:
     asked = [take for take in held if take.counts.all() and not take.fills.all()]
     wanted, known = [_bars(take) for take in asked], [_bars(take) for take in train]
     chance = np.random.default_rng(1)
-    others = [_bars(_alike(chance, take, people)) for take in asked]
-    began = time.monotonic()
+    others = [[_bars(_alike(chance, take, people)) for take in asked] for _ in range(SEEDS)]
+    began = time.process_time()
     played = [
         [
             _play(file, _settings(file, take, float(densities(take, scale).mean()), seed), take)
@@ -88,13 +88,23 @@ def measure(file: DrummerFile, corpus: Path) -> dict[str, Any]:
         ]
         for seed in range(1, SEEDS + 1)
     ]
-    spent = time.monotonic() - began
+    spent = time.process_time() - began
     bars = sum(len(take) for takes in played for take in takes)
+    far = {
+        "drummer": [distances(takes, wanted) for takes in played],
+        "people": [distances(takes, wanted) for takes in others],
+    }
     told: dict[str, Any] = {
         "held_back": {"takes": len(asked), "bars": sum(map(len, wanted))},
         "ms_per_bar": 1000 * spent / bars,
-        "drummer": _mean([distances(takes, wanted) for takes in played]),
-        "people": distances(others, wanted),
+        **{who: _mean(found) for who, found in far.items()},
+        "range": {
+            what: {
+                who: [f(one[what] for one in found) for f in (min, max)]
+                for who, found in far.items()
+            }
+            for what in ("velocity", "offset", "strokes_per_bar", "role_per_bar", "places_kl")
+        },
         "copies": {
             "drummer": [float(np.mean([copies(t, known, n) for t in played])) for n in (1, PHRASE)],
             "held back": [copies(wanted, known, n) for n in (1, PHRASE)],
@@ -149,10 +159,10 @@ def _mean(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {key: _mean([one[key] for one in found]) for key in found[0] if key in keys}
 
 
-def _repetition(played: Sequence[Takes], wanted: Takes, others: Takes) -> dict[str, Any]:
+def _repetition(played: Sequence[Takes], wanted: Takes, others: Sequence[Takes]) -> dict[str, Any]:
     real = repetition(wanted)
     told = {}
-    for name, takes in (("drummer", played), ("people", [others])):
+    for name, takes in (("drummer", played), ("people", others)):
         found = [repetition(one) for one in takes]
         told[name] = _mean([{k: one[k] for k in ("alike", "same", "new")} for one in found]) | {
             "distance": {
@@ -232,8 +242,8 @@ def page(told: dict[str, Any]) -> str:
     bits = facts.get("validation_bits_per_bar", {})
     lines = [
         (
-            f"{held['takes']} held-back grooves of {held['bars']} bars; the drummer played each "
-            f"{SEEDS} times, {told['ms_per_bar']:.1f} ms a bar on this machine. Held-back takes cost "
+            f"{held['takes']} held-back grooves of {held['bars']} bars; drummer and people played "
+            f"{SEEDS} times, {told['ms_per_bar']:.1f} ms of a core a bar. Held-back takes cost "
             f"the network {bits.get('all', 0):.1f} bits a bar (roles {bits.get('role', 0):.1f}, "
             f"velocities {bits.get('velocity', 0):.1f}, timing {bits.get('offset', 0):.1f})."
         ),
@@ -248,7 +258,11 @@ def page(told: dict[str, Any]) -> str:
         ("role_per_bar", "strokes a bar of a role, Wasserstein"),
         ("places_kl", "role and place in the bar, Kullback-Leibler, bits"),
     ):
-        lines.append(f"| {words} | {drummer[key]:.3f} | {people[key]:.3f} |")
+        cells = []
+        for who, figures in (("drummer", drummer), ("people", people)):
+            low, high = told["range"][key][who]
+            cells.append(f"{figures[key]:.3f} ({low:.3f} to {high:.3f})")
+        lines.append(f"| {words} | {' | '.join(cells)} |")
     lines += [
         "",
         "| role | velocity: drummer | people | timing: drummer | people | a bar: drummer | people |",
