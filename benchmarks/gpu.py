@@ -24,7 +24,6 @@ from ghostnote.kernels.configs import CONFIGS, SAMPLERATE
 from ghostnote.kernels.errors import GhostnoteError
 
 from . import gpu_rows, nv_wavenet
-from .gpu_spread import spread_stream
 from .gpu_table import Row, write
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -82,10 +81,6 @@ def _parts(chosen: argparse.Namespace, peak: float) -> dict[str, Callable[[], Fo
         "many": lambda: {"streams of NV-M in real time at 16 kHz": streams()},
         "peak": lambda: {
             "share of the bf16 matrix peak, R9-mulaw, many streams": share_of_peak(peak)
-        },
-        "spread": lambda: {
-            f"one stream of {config}, layers spread over programs, samples/s": spread_stream(config)
-            for config in ("NV-M", "IBAB")
         },
         "training": training,
         "nv-wavenet": lambda: {"nv-wavenet, NV-M, samples/s": other(chosen.nvwavenet)},

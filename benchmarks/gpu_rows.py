@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ghostnote.training.window import Window
     from tests.osc_server.live import Client
 
+ROOT = Path(__file__).parent.parent
 SECONDS = 1.0
 PRECISIONS = ("bf16", "fp32")
 MANY = (1024, 2048, 4096, 8192, 16384)
@@ -125,7 +126,9 @@ def one_alone(config: str, precision: str, spread: bool, limit: float = ALONE_SE
     """
     command = [sys.executable, "-m", "benchmarks.gpu_rows", config, precision, str(int(spread))]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False
+        )
     except subprocess.TimeoutExpired:
         raise GhostnoteError(f"does not end within {limit:g} s") from None
     lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()

@@ -243,7 +243,6 @@ def test_every_part_writes_rows_of_the_table(
 ) -> None:
     """With what measures replaced, each part gives rows that the table has, and all of them."""
     monkeypatch.setattr(gpu, "one_stream", lambda config: "1")
-    monkeypatch.setattr(gpu, "spread_stream", lambda config: "2")
     monkeypatch.setattr(gpu, "streams", lambda: "1")
     monkeypatch.setattr(gpu, "share_of_peak", lambda peak: "1")
     monkeypatch.setattr(gpu, "other", lambda source: "1")
