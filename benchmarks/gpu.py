@@ -3,13 +3,15 @@
     make gpu [NVWAVENET=FOLDER] [PYTHON=PYTHON] [ARGS="--only training,live --live-seconds 60"]
 
 `make gpu` runs the tests that need a GPU first, unless ARGS choose some rows by --only. It downloads
-nothing: PYTHON holds torch for CUDA and Triton. One row after another is measured and written at once,
-so that what a stopped run had done stands. One thread.
+nothing: PYTHON holds torch for CUDA and Triton. One part after another is measured, in a process of its
+own, and written at once: what one of them does to the card or to its memory leaves the others alone, and
+what a stopped run had done stands. One thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -28,6 +30,10 @@ from .gpu_table import Row, write
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 LIVE_SECONDS = 300.0
+PARTS = ("one", "ibab", "many", "peak", "training", "nv-wavenet", "live")
+PART_SECONDS = 660.0
+"""After which a part is ended; what plays live has its time on top."""
+
 TRAINING_WINDOWS = (32, 128)
 
 Found = dict[str, str]
@@ -36,11 +42,44 @@ Found = dict[str, str]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is asked for, and write it."""
-    chosen = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else [*arguments]
+    parser = _parser()
+    chosen = parser.parse_args(words)
+    if chosen.only is None:
+        chosen.only = [name for name in PARTS if name != "nv-wavenet" or chosen.nvwavenet]
+    elif "nv-wavenet" in chosen.only and not chosen.nvwavenet:
+        parser.error("nv-wavenet: name the folder with its source by --nvwavenet")
     if lacks := backends.missing("gpu"):
         sys.exit(f"benchmarks.gpu: {lacks}")
     if backends.interpreted():
         sys.exit("benchmarks.gpu: Triton's interpreter is no GPU: unset TRITON_INTERPRET")
+    if len(chosen.only) > 1:
+        failed = apart(chosen.only, words, PART_SECONDS + chosen.live_seconds)
+    else:
+        failed = here(chosen)
+    if failed:
+        sys.exit(f"benchmarks.gpu: without figures: {', '.join(failed)}")
+
+
+def apart(names: Sequence[str], words: Sequence[str], limit: float) -> list[str]:
+    """Measure each part in a process of its own; return those that failed or took over `limit` s."""
+    failed = []
+    environment = {**os.environ, "COMMIT": _commit()}  # before the page is changed
+    for name in names:
+        command = [sys.executable, "-m", "benchmarks.gpu", *words, "--only", name]
+        try:
+            done = subprocess.run(command, env=environment, timeout=limit, check=False)
+        except subprocess.TimeoutExpired:
+            print(f"{name}: no figure: not done within {limit:g} s", file=sys.stderr, flush=True)
+            failed.append(name)
+            continue
+        if done.returncode:
+            failed.append(name)
+    return failed
+
+
+def here(chosen: argparse.Namespace) -> list[str]:
+    """Measure the one part that is chosen; return its name if it failed."""
     peaks = gpu_bench.peaks()
     where = f"{peaks['name']}, {date.today()}, {_commit()}"
     print(
@@ -49,11 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         flush=True,
     )
     parts = _parts(chosen, peaks["bf16_gmac_per_s"] * 1e9)
-    failed = run(
-        {name: part for name, part in parts.items() if name in chosen.only}, where, chosen.page
-    )
-    if failed:
-        sys.exit(f"benchmarks.gpu: without figures: {', '.join(failed)}")
+    return run({name: parts[name] for name in chosen.only}, where, chosen.page)
 
 
 def run(parts: Mapping[str, Callable[[], Found]], where: str, page: Path) -> list[str]:
@@ -63,11 +98,12 @@ def run(parts: Mapping[str, Callable[[], Found]], where: str, page: Path) -> lis
         began = time.monotonic()
         try:
             found = part()
-        except (GhostnoteError, ImportError, OSError, RuntimeError) as error:
+            write(page, {what: Row(told, where) for what, told in found.items()})
+        except Exception as error:  # noqa: BLE001  (a card, a compiler, a server: the others go on)
             failed.append(name)
-            print(f"{name}: no figure: {error}", file=sys.stderr, flush=True)
+            why = str(error) if isinstance(error, GhostnoteError) else f"{error!r}"
+            print(f"{name}: no figure: {why}", file=sys.stderr, flush=True)
             continue
-        write(page, {what: Row(told, where) for what, told in found.items()})
         for what, told in found.items():
             print(f"{what}: {told}  ({time.monotonic() - began:.0f} s)", flush=True)
     return failed
@@ -75,7 +111,7 @@ def run(parts: Mapping[str, Callable[[], Found]], where: str, page: Path) -> lis
 
 def _parts(chosen: argparse.Namespace, peak: float) -> dict[str, Callable[[], Found]]:
     """Return what measures each part, the most wanted first; `peak` in multiply-adds a second."""
-    parts: dict[str, Callable[[], Found]] = {
+    return {
         "one": lambda: {"one stream of NV-M, samples/s": one_stream("NV-M")},
         "ibab": lambda: {"one stream of IBAB, samples/s": one_stream("IBAB")},
         "many": lambda: {"streams of NV-M in real time at 16 kHz": streams()},
@@ -88,9 +124,6 @@ def _parts(chosen: argparse.Namespace, peak: float) -> dict[str, Callable[[], Fo
             "a live voice of the bundled model, ring 256": live(chosen.live_seconds, chosen.sink)
         },
     }
-    if chosen.nvwavenet is None:
-        del parts["nv-wavenet"]
-    return parts
 
 
 def one_stream(config: str) -> str:
@@ -156,6 +189,9 @@ def other(source: Path) -> str:
     """Return nv-wavenet's rates on this card, or why there are none."""
     import torch
 
+    if not (source / "nv_wavenet_perf.cu").is_file():
+        raise GhostnoteError(f"{source} holds no nv_wavenet_perf.cu")
+
     major, minor = torch.cuda.get_device_capability()
     rates = nv_wavenet.measure(source, "NV-M", f"sm_{major}{minor}")
     if troubles := {one.trouble for one in rates if one.trouble}:
@@ -177,30 +213,35 @@ def live(seconds: float, sink: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    names = ("one", "ibab", "many", "peak", "training", "nv-wavenet", "live")
     parser = argparse.ArgumentParser(prog="benchmarks.gpu", description="GPU figures for the docs.")
-    parser.add_argument("--nvwavenet", type=_folder, help="folder with nv-wavenet's source")
-    parser.add_argument(
-        "--only", type=lambda text: text.split(","), default=list(names),
-        help=f"parts, with commas, of {', '.join(names)}",
-    )  # fmt: skip
+    parser.add_argument("--nvwavenet", type=Path, help="folder with nv-wavenet's source")
+    parser.add_argument("--only", type=_names, help=f"parts, with commas, of {', '.join(PARTS)}")
     parser.add_argument("--live-seconds", type=float, default=LIVE_SECONDS)
     parser.add_argument("--sink", default="null", help="of the live voice: null or jack")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page with the table")
     return parser
 
 
-def _folder(text: str) -> Path:
-    if not (Path(text) / "nv_wavenet_perf.cu").is_file():
-        raise argparse.ArgumentTypeError(f"{text} holds no nv_wavenet_perf.cu")
-    return Path(text)
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in PARTS]:
+        raise argparse.ArgumentTypeError(f"no such part: {', '.join(unknown)}")
+    return names
 
 
 def _commit() -> str:
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return told or os.environ.get("COMMIT", "unknown commit")
+    told = os.environ.get("COMMIT", "")
+    with contextlib.suppress(OSError):  # a machine without git
+        told = (
+            told
+            or subprocess.run(
+                ["git", "describe", "--always", "--dirty"],
+                capture_output=True,
+                text=True,
+                check=False,
+            ).stdout.strip()
+        )
+    return told or "unknown commit"
 
 
 def _software() -> str:

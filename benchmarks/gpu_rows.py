@@ -342,7 +342,11 @@ def live_voice(seconds: float, sink: str = "null", backend: str = "gpu") -> Live
             after = _status(client)
         finally:
             process.terminate()
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()  # else it would keep the card from what is measured next
+                process.wait()
         told = log.read_text().splitlines()
     notes = tuple(line for line in told if re.search("GPU|ran empty", line))
     return Live(seconds, int(after[4]) - int(before[4]), float(after[2]), notes)

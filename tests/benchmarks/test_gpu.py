@@ -74,13 +74,53 @@ def test_what_fails_is_told_and_leaves_its_rows(
     path = tmp_path / "page.md"
     path.write_text(PAGE)
 
-    def wrong() -> dict[str, str]:
-        raise GhostnoteError("parity: outputs differ")
+    def fails(error: Exception) -> Any:
+        def part() -> dict[str, str]:
+            raise error
 
-    failed = gpu.run({"one": wrong, "many": lambda: {MANY: "512"}}, "card, today", path)
-    assert failed == ["one"]
+        return part
+
+    parts = {
+        "one": fails(GhostnoteError("parity: outputs differ")),
+        "peak": fails(AssertionError("Torch not compiled with CUDA enabled")),
+        "live": fails(subprocess.TimeoutExpired("serve", 30)),
+        "many": lambda: {MANY: "512"},
+    }
+    assert gpu.run(parts, "card, today", path) == ["one", "peak", "live"]
     assert read(path.read_text()) == {MANY: Row("512", "card, today")}
-    assert "one: no figure: parity: outputs differ" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "one: no figure: parity: outputs differ\n" in told
+    assert "peak: no figure: AssertionError('Torch not" in told
+
+
+def test_each_part_has_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One fails, one never ends; the others are measured, all under the commit of the beginning."""
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\necho "$COMMIT: $*"\n'
+        'case "$*" in *"only ibab") exit 1;; *"only many") exec sleep 100;; esac\n'
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("COMMIT", "abc")
+    monkeypatch.setattr("ghostnote.kernels.backends.missing", lambda name: "")
+    monkeypatch.setattr("ghostnote.kernels.backends.interpreted", lambda: False)
+    monkeypatch.setattr(gpu, "PART_SECONDS", 1.0)
+    words = ["--only", "one,ibab,many,live", "--live-seconds", "0"]
+    with pytest.raises(SystemExit, match="without figures: ibab, many"):
+        gpu.main(words)
+    told, troubles = capfd.readouterr()
+    run = f"abc: -m benchmarks.gpu {' '.join(words)} --only "
+    assert told.splitlines() == [run + name for name in ("one", "ibab", "many", "live")]
+    assert "many: no figure: not done within 1 s" in troubles
+
+
+def test_a_machine_without_git_tells_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMMIT", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert gpu._commit() == "unknown commit"
 
 
 def test_streams_are_searched_and_only_what_is_right_is_told(
@@ -234,8 +274,18 @@ def test_without_a_card_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ghostnote.kernels.backends.missing", lambda name: "no CUDA device")
     with pytest.raises(SystemExit, match=r"benchmarks\.gpu: no CUDA device"):
         gpu.main([])
-    with pytest.raises(SystemExit):
-        gpu.main(["--nvwavenet", "/nowhere"])
+
+
+@pytest.mark.parametrize("words", [["--only", "one,nothing"], ["--only", "nv-wavenet"]])
+def test_parts_that_cannot_be_measured_are_refused(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        gpu.main(words)
+    assert ended.value.code == 2
+
+
+def test_a_folder_without_nv_wavenet_costs_its_own_row_only(tmp_path: Path) -> None:
+    with pytest.raises(GhostnoteError, match=r"nowhere holds no nv_wavenet_perf\.cu"):
+        gpu.other(tmp_path / "nowhere")
 
 
 def test_every_part_writes_rows_of_the_table(
@@ -260,7 +310,6 @@ def test_every_part_writes_rows_of_the_table(
     assert rows[ROWS[5]] == (
         "0 underruns in 5 minutes, load 7 %; the GPU is given up, the CPU plays on: lost (sink null)"
     )
-    assert "nv-wavenet" not in gpu._parts(gpu._parser().parse_args([]), 1.0)
 
 
 def test_make_gpu_says_what_it_needs(tmp_path: Path) -> None:
