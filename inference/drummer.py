@@ -82,7 +82,9 @@ class DrummerSettings:
             ("seed", self.seed, 2**63 - 1),
         ):
             if not 0 <= value <= high:
-                raise GhostnoteError(f"drummer: {name} must be 0 to {high:g}, found {value:g}")
+                raise GhostnoteError(
+                    f"drummer: {name} must be 0 to {high:g}, found {str(value)[:40]}"
+                )
         if len(self.style) > MAX_STYLE:
             raise GhostnoteError(f"drummer: style of over {MAX_STYLE} characters")
 

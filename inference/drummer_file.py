@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,16 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from ghostnote.kernels.errors import GhostnoteError
 
-from .drummer_spec import LAGS, DrummerSpec
+from .drummer_graph import build_drummer, build_drummer_graph
+from .drummer_spec import LAGS, DrummerSpec, weight_shapes
 from .drummer_steps import FEATURES, MAX_STROKES, NO_ROLE, Stroke
-from .graph import METADATA_KEY
 from .manifest import write_whole
-from .model_file import DRUMMER, MODELS
+from .model_file import DRUMMER, MODELS, check_graph, read_metadata, read_onnx, read_weights
 
 FORMAT = 1
 FLOATS = npt.NDArray[np.float32]
@@ -109,12 +106,7 @@ def read_spec(path: Path = DRUMMER_PATH) -> DrummerSpec:
     GhostnoteError
         As `load_drummer`.
     """
-    try:
-        model = onnx.load(path)
-        texts = {entry.key: entry.value for entry in model.metadata_props}
-        return _told(texts)[0]
-    except (OSError, DecodeError, GhostnoteError) as error:
-        raise _refusal(path, error) from None
+    return _checked(path)[1]
 
 
 def load_drummer(path: Path = DRUMMER_PATH) -> DrummerFile:
@@ -127,30 +119,38 @@ def load_drummer(path: Path = DRUMMER_PATH) -> DrummerFile:
     """
     import onnxruntime  # here, as it takes a while to load and few need it
 
-    if not path.is_file():
-        raise _refusal(path, "no such file")
+    data, spec, facts = _checked(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        spec, facts = _told(session.get_modelmeta().custom_metadata_map)
-        return DrummerFile(spec, facts, session)
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001  (of onnxruntime: they are of no common kind)
         raise _refusal(path, error) from None
+    return DrummerFile(spec, facts, session)
 
 
-def _told(texts: Mapping[str, str]) -> tuple[DrummerSpec, dict[str, Any]]:
-    """Return spec and facts from a file's metadata."""
+def _checked(path: Path) -> tuple[bytes, DrummerSpec, dict[str, Any]]:
+    """Return a file's bytes, spec and facts: as safe as a model's, as onnxruntime runs its graph."""
     try:
-        about = json.loads(texts[METADATA_KEY])
-        if about["drummer"] != FORMAT:
-            raise GhostnoteError("of another version of ghostnote")
-        return DrummerSpec.from_json(about["spec"]), dict(about["facts"])
-    except (KeyError, TypeError, ValueError):
-        raise GhostnoteError("no drummer") from None
+        data, model = read_onnx(path)
+        about = read_metadata(model)
+        if about.get("drummer") != FORMAT:
+            raise GhostnoteError("no drummer of this version of ghostnote")
+        spec, facts = DrummerSpec.from_json(about.get("spec")), about.get("facts")
+        if not isinstance(facts, dict):
+            raise GhostnoteError("metadata field 'facts': expected an object")
+        shapes = weight_shapes(spec)
+        weights = read_weights(model, shapes)
+        for name in shapes:
+            if name not in weights:
+                raise GhostnoteError(f"initializer {name!r}: missing")
+            if not np.isfinite(weights[name]).all():
+                raise GhostnoteError(f"initializer {name!r}: holds what is no number")
+        check_graph(model, build_drummer_graph(spec))
+    except GhostnoteError as error:
+        raise _refusal(path, error) from None
+    return data, spec, facts
 
 
 def _refusal(path: Path, error: object) -> GhostnoteError:
@@ -168,8 +168,6 @@ def save_drummer(
     GhostnoteError
         If the weights do not fit the spec.
     """
-    from .drummer_graph import build_drummer  # here: who plays has no use for onnx itself
-
     about = {"drummer": FORMAT, "spec": spec.to_json(), "facts": facts}
     data = build_drummer(spec, weights, about).SerializeToString(deterministic=True)
     path.parent.mkdir(parents=True, exist_ok=True)

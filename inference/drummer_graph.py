@@ -43,12 +43,7 @@ def build_drummer(
     GhostnoteError
         If the weights do not fit the spec.
     """
-    model = helper.make_model(
-        _graph(spec),
-        producer_name=PRODUCER,
-        ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )
+    model = build_drummer_graph(spec)
     for name, shape in weight_shapes(spec).items():
         array = np.ascontiguousarray(weights[name], "<f4")
         if array.shape != shape or not np.isfinite(array).all():
@@ -57,6 +52,16 @@ def build_drummer(
     text = json.dumps(metadata, separators=(",", ":"), allow_nan=False)
     helper.set_model_props(model, {METADATA_KEY: text})
     return model
+
+
+def build_drummer_graph(spec: DrummerSpec) -> onnx.ModelProto:
+    """Return a drummer's graph without its weights and metadata; the same bytes every time."""
+    return helper.make_model(
+        _graph(spec),
+        producer_name=PRODUCER,
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
 
 
 def past_rows(spec: DrummerSpec) -> int:

@@ -22,6 +22,7 @@ LAGS = (16, 32, 64)
 USUAL_BPM = 120.0
 MAX_LABELS = 256
 MAX_CHANNELS = 1024
+MAX_LAYERS = 64
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,10 @@ class DrummerSpec:
         for name, value in (("channels", self.channels), ("width", self.width)):
             if not 1 <= value <= MAX_CHANNELS:
                 raise GhostnoteError(f"drummer: {name} must be 1 to {MAX_CHANNELS}, found {value}")
-        if not self.dilations or not all(1 <= d <= 1024 for d in self.dilations):
-            raise GhostnoteError("drummer: dilations must be 1 to 1024")
+        if not 1 <= len(self.dilations) <= MAX_LAYERS or not all(
+            1 <= d <= 1024 for d in self.dilations
+        ):
+            raise GhostnoteError(f"drummer: 1 to {MAX_LAYERS} dilations of 1 to 1024")
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -84,7 +87,7 @@ class DrummerSpec:
             labels = tuple(str(label) for label in data["labels"])
             dilations = tuple(int(d) for d in data["dilations"])
             return cls(labels, int(data["channels"]), int(data["width"]), dilations)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise GhostnoteError("drummer: no spec of one") from None
 
 

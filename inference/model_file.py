@@ -87,22 +87,12 @@ def load_model(path: Path) -> ModelFile:
         If it cannot be read, is too large, or is anything but a whole ghostnote model; the
         message names the field and what was expected.
     """
-    data = _read(path)
-    model = onnx.ModelProto()
     try:
-        if structure_bytes(data, MAX_STRUCTURE) > MAX_STRUCTURE:
-            what = (
-                f"over {MAX_STRUCTURE} bytes besides weights and metadata: no export of ghostnote"
-            )
-            raise _refusal(path, what)
-        model.ParseFromString(data)
-    except (DecodeError, ValueError):
-        raise _refusal(path, "not an ONNX file, or cut short; export or copy it again") from None
-    try:
+        data, model = read_onnx(path)
         about = _metadata(model)
         spec = ModelSpec.from_json(about["spec"])
-        weights = _weights(model, spec)
-        _check_graph(model, spec)
+        weights = read_weights(model, weight_shapes(spec))
+        check_graph(model, build_graph(spec))
         check_weights(spec, weights)
     except GhostnoteError as error:
         raise _refusal(path, str(error)) from None
@@ -195,24 +185,50 @@ def _refusal(path: Path, what: str) -> GhostnoteError:
     return GhostnoteError(f"model {path}: {what}")
 
 
+def read_onnx(path: Path) -> tuple[bytes, onnx.ModelProto]:
+    """Return the bytes of a file and what they tell, refused by their size before they are read.
+
+    Raises
+    ------
+    GhostnoteError
+        If it cannot be read, or is no ONNX file of a size that ghostnote exports; the message does
+        not name the file.
+    """
+    data, model = _read(path), onnx.ModelProto()
+    try:
+        if structure_bytes(data, MAX_STRUCTURE) > MAX_STRUCTURE:
+            raise GhostnoteError(
+                f"over {MAX_STRUCTURE} bytes besides weights and metadata: no export of ghostnote"
+            )
+        model.ParseFromString(data)
+    except (DecodeError, ValueError):
+        raise GhostnoteError("not an ONNX file, or cut short; export or copy it again") from None
+    return data, model
+
+
 def _read(path: Path) -> bytes:
-    """Return the bytes of a file, refused by its size before they are read."""
     try:
         if path.exists() and not path.is_file():
-            raise _refusal(path, "is no file")  # opening a pipe could wait for ever
+            raise GhostnoteError("is no file")  # opening a pipe could wait for ever
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
-                raise _refusal(path, "the file is empty")
+                raise GhostnoteError("the file is empty")
             if size > MAX_BYTES:
-                raise _refusal(path, f"{size} bytes; a model file has at most {MAX_BYTES}")
+                raise GhostnoteError(f"{size} bytes; a model file has at most {MAX_BYTES}")
             return file.read(MAX_BYTES)  # not more, should it be growing
     except OSError as error:
-        raise _refusal(path, f"cannot be read: {error.strerror or error}") from None
+        raise GhostnoteError(f"cannot be read: {error.strerror or error}") from None
 
 
-def _metadata(model: onnx.ModelProto) -> dict[str, Any]:
-    """Return the checked JSON object that the file holds about itself."""
+def read_metadata(model: onnx.ModelProto) -> dict[str, Any]:
+    """Return the JSON object that a file holds about itself.
+
+    Raises
+    ------
+    GhostnoteError
+        If there is none, more than one, or too much of it.
+    """
     texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
     if len(texts) != 1:
         raise GhostnoteError(
@@ -227,6 +243,12 @@ def _metadata(model: onnx.ModelProto) -> dict[str, Any]:
         raise GhostnoteError(f"metadata: expected JSON ({_shown(str(error))})") from None
     if not isinstance(about, dict):
         raise GhostnoteError(f"metadata: expected an object, found {type(about).__name__}")
+    return about
+
+
+def _metadata(model: onnx.ModelProto) -> dict[str, Any]:
+    """Return the checked JSON object that a model's file holds about itself."""
+    about = read_metadata(model)
     found = about.get("format")
     if found != FORMAT or isinstance(found, bool):
         raise GhostnoteError(
@@ -244,9 +266,16 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
 
 
-def _weights(model: onnx.ModelProto, spec: ModelSpec) -> dict[str, FLOATS]:
-    """Return the initializers as arrays that share the file's bytes, each checked before."""
-    shapes = weight_shapes(spec)
+def read_weights(
+    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, FLOATS]:
+    """Return the initializers as arrays that share the file's bytes, each checked before.
+
+    Raises
+    ------
+    GhostnoteError
+        For one that has not the name, kind and size of one of `shapes`, or whose data lie elsewhere.
+    """
     weights: dict[str, FLOATS] = {}
     for tensor in model.graph.initializer:
         name = tensor.name
@@ -279,16 +308,19 @@ def _kind_name(data_type: int) -> str:
     return names.get(data_type, str(data_type))
 
 
-def _check_graph(model: onnx.ModelProto, spec: ModelSpec) -> None:
+def check_graph(model: onnx.ModelProto, expected: onnx.ModelProto) -> None:
     """Refuse any graph but the one that this version writes for the spec; empties `model`.
 
     The graph is a function of the spec alone, so all of it is compared, byte by byte: no operator,
     function, sub-graph or input of another make can pass. The kernels do not run the graph; this
     makes sure that a runtime which does plays what they play.
+
+    Raises
+    ------
+    GhostnoteError
     """
     del model.graph.initializer[:]
     del model.metadata_props[:]
-    expected = build_graph(spec)
     ours, theirs = (m.SerializeToString(deterministic=True) for m in (expected, model))
     if ours != theirs:
         raise GhostnoteError(f"graph: {_difference(model, expected)}")

@@ -55,6 +55,8 @@ class _Player:
     drummer: Drummer | None = None
     bars: dict[int, _Bar] = field(default_factory=dict)
     next_bar: int = 0
+    thought: tuple[list[Hit], tuple[DrummerState, bool]] | None = None
+    """The next bar's hits, and the memory after it, where the engine had no room for them."""
     changed: bool = False
     rolling: bool = False
     beat: float = 0.0
@@ -152,7 +154,9 @@ class Drummers:
         for (voice, name), value in asked.items():
             player = self._players.setdefault(voice, _Player(voice))
             if name == "gone":
-                del self._players[voice]  # the engine has forgotten its strikes
+                # The engine has forgotten its strikes; not those that were thought of meanwhile.
+                self._clear(player, 0.0)
+                del self._players[voice]
             elif name == "on":
                 player.on = value
             elif getattr(player.settings, name) != value:
@@ -160,7 +164,17 @@ class Drummers:
                 player.changed = True
         for player in self._players.values():
             if player.on or player.drummer:
-                self._follow(player, self._control.transport(), max(1, round(self._signature())))
+                try:
+                    self._follow(
+                        player, self._control.transport(), max(1, round(self._signature()))
+                    )
+                except Exception as error:
+                    # Once, not a hundred times a second; the other drummers play on.
+                    if not isinstance(error, GhostnoteError):
+                        log.exception("a drummer stumbled")
+                    log.error("%s; the drummer of voice %d is off", error, player.voice + 1)
+                    player.on, player.drummer = False, None
+                    self._clear(player, 0.0)
 
     def _ask(self, voice: int, name: str, value: Any) -> None:
         with self._asking:
@@ -169,12 +183,13 @@ class Drummers:
 
     def _run(self) -> None:
         while not self._closed:
+            playing = True
             try:
                 self.tick()
-                playing = any(player.on or player.drummer for player in self._players.values())
+                with self._thinking:
+                    playing = any(player.on or player.drummer for player in self._players.values())
             except Exception:
-                log.exception("the drummer stumbled")
-                playing = True
+                log.exception("the drummers stumbled")
             self._wake.wait(TICK_SECONDS if playing else None)
             self._wake.clear()
 
@@ -186,12 +201,7 @@ class Drummers:
                 player.drummer = None
             return
         if player.drummer is None:
-            try:
-                player.drummer = Drummer(self.load(), player.settings, player.voice)
-            except GhostnoteError as error:
-                log.error("%s; the drummer of voice %d is off", error, player.voice + 1)
-                player.on = False
-                return
+            player.drummer = Drummer(self.load(), player.settings, player.voice)
             first = int(here // beats) + 1 if transport.rolling else 0
             self._go(player, player.drummer, first)
         elif self._has_jumped(player, transport, beats, here):
@@ -211,7 +221,7 @@ class Drummers:
 
     def _go(self, player: _Player, drummer: Drummer, bar: int) -> None:
         """Let a drummer play from a bar on: the first as at the start, others from where it is."""
-        player.next_bar, player.bars = bar, {}
+        player.next_bar, player.bars, player.thought = bar, {}, None
         if bar == 0:
             drummer.begin()
 
@@ -230,7 +240,7 @@ class Drummers:
             # Late strokes of the bar before, and early ones of this, lie on both sides of the line.
             before = player.bars[bar - 1].hits if bar - 1 in player.bars else []
             self._submit(player, [hit for hit in before if hit[0] >= since])
-        drummer.settings, player.changed = player.settings, False
+        drummer.settings, player.changed, player.thought = player.settings, False, None
         return True
 
     def _send(self, player: _Player, drummer: Drummer, tempo: float, here: float) -> None:
@@ -240,16 +250,19 @@ class Drummers:
             del player.bars[gone]
         while player.next_bar <= playing + AHEAD:
             bar, before = player.next_bar, drummer.memory
-            begin = bar * player.beats
-            hits = [
-                (max(0.0, begin + beat), role, velocity)
-                for beat, role, velocity in drummer.bar(bar, tempo, player.beats)
-            ]
+            if player.thought is None:
+                begin = bar * player.beats
+                hits = [
+                    (max(0.0, begin + beat), role, velocity)
+                    for beat, role, velocity in drummer.bar(bar, tempo, player.beats)
+                ]
+                player.thought = hits, drummer.memory
+            hits, drummer.memory = player.thought
             if not self._submit(player, [hit for hit in hits if hit[0] >= here]):
                 drummer.memory = before
                 return  # the engine has no room now
             player.bars[bar] = _Bar(hits, before)
-            player.next_bar += 1
+            player.next_bar, player.thought = bar + 1, None
 
     def _submit(self, player: _Player, hits: list[Hit]) -> bool:
         commands = [

@@ -5,8 +5,10 @@ Threads: as `handling` says.
 
 from __future__ import annotations
 
-from typing import Final, cast
+from dataclasses import replace
+from typing import Any, Final, cast
 
+from ghostnote.inference.drummer import DrummerSettings
 from ghostnote.inference.drummer_file import read_spec
 from ghostnote.inference.drummer_spec import parse_style
 
@@ -51,6 +53,9 @@ def _set(session: Session, call: Call) -> None:
     name = call.route.name.rpartition("/")[2]
     assert value is not None
     endpoint = call.route.endpoint
+    replace(
+        DrummerSettings(), **cast(Any, {name: value})
+    )  # refuses what no drummer can be asked for
     if name == "style" and value != session.default(endpoint):
         parse_style(read_spec(), cast(str, value))
 

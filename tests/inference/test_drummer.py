@@ -130,6 +130,7 @@ def test_settings_are_read_from_text_and_refused_in_one_line(file: DrummerFile) 
         ("styl=funk", "none of style="),
         ("density=2", "density must be 0 to 1"),
         ("fill=x", "fill is a number"),
+        (f"seed={'9' * 400}", "seed must be 0 to 9"),
         ("density=0.5,density=0.6", "each once"),
     ):
         with pytest.raises(GhostnoteError, match=why):

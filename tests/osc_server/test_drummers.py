@@ -176,6 +176,62 @@ def test_what_finds_no_room_in_the_engine_is_sent_later(made: Made) -> None:
     assert same(band.strikes, bars(0, AHEAD + 1))
 
 
+def test_what_waits_for_room_is_not_thought_of_again(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    band, drummers, bars = made
+    thought: list[int] = []
+    think = Drummer.bar
+
+    def count(self: Drummer, number: int, *given: object) -> object:
+        thought.append(number)
+        return think(self, number, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Drummer, "bar", count)
+    band.room = False
+    drummers.start(0)
+    for _ in range(5):
+        drummers.tick()
+    assert thought == [0]
+    drummers.set(0, "density", 0.9)
+    drummers.tick()
+    band.room = True
+    drummers.tick()
+    assert thought == [0, 0, 1, 2]
+    monkeypatch.undo()
+    assert same(band.strikes, bars(0, AHEAD + 1, density=0.9))
+
+
+def test_one_that_stumbles_is_off_and_the_others_play(
+    made: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    band, drummers, _ = made
+    think = Drummer.bar
+
+    def stumble(self: Drummer, *given: object) -> object:
+        if self.stream == 0:
+            raise RuntimeError("no sticks")
+        return think(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Drummer, "bar", stumble)
+    drummers.start(0)
+    drummers.start(1)
+    for _ in range(3):
+        drummers.tick()
+    assert [drummers.plays(0), drummers.plays(1)] == [False, True]
+    assert band.strikes
+    assert caplog.text.count("the drummer of voice 1 is off") == 1
+
+
+def test_strikes_that_were_thought_of_while_a_voice_was_freed_are_taken_back(made: Made) -> None:
+    band, drummers, _ = made
+    drummers.start(0)
+    drummers.forget(0)
+    band.strikes = [(8.0, "kick", 0.5)]  # sent after the engine had forgotten the voice
+    drummers.tick()
+    assert band.strikes == []
+
+
 def test_drummers_of_two_voices_play_differently(made: Made) -> None:
     band, drummers, _ = made
     drummers.start(0)
@@ -200,7 +256,7 @@ def test_a_drummer_that_cannot_be_read_is_off_and_says_so(
     )
     drummers.start(0)
     drummers.tick()
-    assert "no such file" in caplog.text
+    assert "No such file" in caplog.text
     assert band.strikes == []
 
 
@@ -216,6 +272,8 @@ def test_addresses_set_ask_and_tell(dispatcher: Dispatcher, client: Client) -> N
     assert client.value("/ghost/voice/1/drummer/playing") == (True,)
     (fail,) = client.say("/ghost/voice/1/drummer/style", "polka")
     assert "unknown style 'polka'; there are" in str(fail)
+    (fail,) = client.say("/ghost/voice/1/drummer/style", ",".join(["funk"] * 99))
+    assert "style of over 200 characters" in str(fail)
     client.say("/ghost/voice/*/drummer/playing", 0)
     told.tick()
     assert not told.plays(0)

@@ -6,7 +6,7 @@ import pytest
 from ghostnote.kernels.packing import Packed
 from ghostnote.kernels.spec import ROLES
 from ghostnote.osc_server.commands import Command, Op, strike_index
-from ghostnote.osc_server.engine import Engine, EngineOptions
+from ghostnote.osc_server.engine import INBOX, ROOM_STRIKES, WAITING, Engine, EngineOptions
 from tests.osc_server.steady_model import SHORT, steady_model
 
 RATE, HOP = 24000, 24
@@ -98,3 +98,17 @@ def test_a_freed_voice_takes_its_strikes_with_it(model: Packed) -> None:
     player.new_voice(model, 0)
     player.render(2 * BEAT)
     assert hits(player) == []
+
+
+def test_strikes_leave_room_for_what_waits_for_its_line(model: Packed) -> None:
+    player = engine(model)
+    for _ in range(ROOM_STRIKES // 512):
+        assert player.submit([strike(64.0)] * 512)
+        player.render(player.frame + HOP)
+    assert not player.submit([strike(64.0)])
+    assert player.submit([Command(Op.TRIG, 0, HAT, 0.5)])
+    assert ROOM_STRIKES + INBOX < WAITING
+    assert player.submit([Command(Op.STRIKE_CLEAR, 0)])
+    player.render(player.frame + HOP)
+    assert player.submit([strike(64.0)])
+    assert player.dropped == 0
