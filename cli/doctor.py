@@ -17,8 +17,15 @@ import typer
 
 from ghostnote.inference.model_file import ModelFile, find_model, load_model
 from ghostnote.inference.proof import check_proof
-from ghostnote.inference.render import side_by_side
-from ghostnote.kernels.backends import interpreted, is_loss, missing, version_of, why_lost
+from ghostnote.inference.render import side_by_side, side_by_side_on_gpu
+from ghostnote.kernels.backends import (
+    cuda_name,
+    interpreted,
+    is_loss,
+    missing,
+    version_of,
+    why_lost,
+)
 from ghostnote.kernels.bench import kernel_work, measure
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import DEFAULT_PRECISION, pack
@@ -224,6 +231,7 @@ def _gpu() -> Iterator[Finding]:
             yield Finding("GPU", NOTE, text)
             return
         found = "; ".join(told.stdout.split("\n")).strip("; ") if told.returncode == 0 else ""
+    found = found or cuda_name()  # containers may have the driver without nvidia-smi
     if not found:
         yield Finding("GPU", OK, "none found; playing needs none")
         return
@@ -267,7 +275,8 @@ def _backend(model: ModelFile) -> Iterator[Finding]:
     text = f"serve plays one voice on the {voice.backend} in {voice.precision}: {why}"
     yield Finding("backend", OK, text)
     if _has_gpu():
-        loops = choice_of("auto", None, lambda: model, *side_by_side(LOOPS), fresh=True)
+        counts, on_gpu = side_by_side(LOOPS), side_by_side_on_gpu(LOOPS)
+        loops = choice_of("auto", None, lambda: model, *counts, on_gpu=on_gpu, fresh=True)
         text = f"render --backend auto makes {LOOPS} loops on the {loops.backend} in "
         yield Finding("backend", OK, f"{text}{loops.precision}: {loops.why}")
 

@@ -195,6 +195,8 @@ def train(
         given["cond_hidden"] = _widths(cond_hidden)
     if steps is not None and minutes is not None:
         raise typer.BadParameter("--steps and --minutes are two lengths; give one of them")
+    if minutes is not None and not minutes > 0.0:  # 0 would be a plan by --steps
+        raise typer.BadParameter(f"--minutes must be above 0, found {minutes:g}")
     if steps is not None:
         given["minutes"] = 0.0
     if not resume and windows is None and find_device(device).type == "cuda":

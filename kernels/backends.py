@@ -10,6 +10,7 @@ import ctypes
 import functools
 import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -207,7 +208,8 @@ def check_precision(precision: str) -> None:
 def open_gpu(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> Checkable:
     """Return lanes of a model on the GPU; imports torch and Triton.
 
-    Raises whatever these raise where the device is out of memory or lost (`is_loss`).
+    Raises whatever these raise where they cannot be loaded, or the device is out of memory or lost
+    (`is_loss`).
     """
     from .gpu_state import GpuState
 
@@ -220,10 +222,12 @@ def is_loss(error: Exception) -> bool:
 
     Out of memory, an illegal address, a driver that was reset and a kernel that does not compile
     are all torch's or Triton's own; torch's are RuntimeErrors, some of Triton's plain Exceptions.
+    Where one of them is installed by halves, a library cannot be loaded; Triton calls a C compiler,
+    and keeps files; a torch without CUDA says so by a failed assertion.
     """
-    return isinstance(error, RuntimeError | MemoryError) or type(error).__module__.startswith(
-        "triton"
-    )
+    known = RuntimeError | MemoryError | ImportError | OSError | subprocess.SubprocessError
+    without = isinstance(error, AssertionError) and "not compiled with CUDA" in str(error)
+    return isinstance(error, known) or without or type(error).__module__.startswith("triton")
 
 
 def why_lost(error: Exception) -> str:

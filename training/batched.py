@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ghostnote.kernels.backends import why_lost
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
@@ -115,7 +116,7 @@ class Batched:
         Raises
         ------
         GhostnoteError
-            If not even a single window fits into the device's memory.
+            If not even a single window fits into the device's memory, or the device is lost.
         """
         while True:
             try:
@@ -129,9 +130,14 @@ class Batched:
                 self.pieces = min(2 * self.pieces, len(batch.inputs))
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
-            except Exception:
+            except Exception as error:
                 # Whatever a compiler on some machine fails with: the plain way is always there.
                 if not self.compiled:
+                    if self.device.type == "cuda" and isinstance(error, RuntimeError):
+                        raise GhostnoteError(
+                            f"training: the GPU failed ({why_lost(error)}); go on from the last "
+                            "checkpoint with --resume"
+                        ) from error
                     raise
                 self.compiled = False
 

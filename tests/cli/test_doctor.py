@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -170,7 +171,13 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     lacks(monkeypatch, "")
-    monkeypatch.setattr(backends, "rates", lambda *_: backends.Rates(1e5, 1e6))
+    monkeypatch.setattr(doctor_module, "LOOPS", 1000)
+
+    def rates(*asked: Any) -> backends.Rates:
+        assert asked[5] in (1, 1000), "what `render` makes at once on a GPU"
+        return backends.Rates(1e5, 1e6)
+
+    monkeypatch.setattr(backends, "rates", rates)
     monkeypatch.setattr(backend_module, "user_cache", lambda: tmp_path / "cache")
 
     def opened(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> State:
@@ -199,7 +206,15 @@ def test_a_card_is_told_with_what_plays_on_it(card: None, model: ModelFile) -> N
     assert [proof.text.split()[0] for proof in proofs] == ["numba", "onnx", "gpu"]
     voice, loops = (finding.text for finding in found_by("backend", model))
     assert voice.startswith("serve plays one voice on the cpu in int8: measured 100,000 samples/s")
-    assert loops.startswith("render --backend auto makes 64 loops on the gpu in fp32: ")
+    assert loops.startswith("render --backend auto makes 1000 loops on the gpu in fp32: ")
+
+
+def test_a_card_is_found_by_its_driver_alone(
+    card: None, model: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(doctor_module, "cuda_name", lambda: "NVIDIA H200")
+    assert found_by("GPU", model)[0].text.startswith("NVIDIA H200; torch ")
 
 
 def test_a_card_that_lacks_a_package_is_a_note(

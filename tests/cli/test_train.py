@@ -136,6 +136,7 @@ def test_a_training_by_the_clock_in_two_sittings(
         (["--data", "{none}", "--run", "{run}"], 1, "no dataset in"),
         (["--data", "{data}", "--run", "{run}", "--resume"], 1, "no checkpoint in"),
         (["--data", "{data}", "--run", "{run}", "--steps=2", "--minutes=2"], 2, "give one of them"),
+        (["--data", "{data}", "--run", "{run}", "--minutes=0"], 2, "--minutes must be above 0"),
         (["--data", "{data}", "--run", "{run}", "--device=tpu"], 1, "--device must be one of auto"),
         (["--data", "{data}", "--run", "{run}", "--levels", "1"], 1, "levels must be 2 to 1024"),
         (["--data", "{data}", "--run", "{run}", "--mixtures", "99"], 1, "mixtures must be 0 to 32"),

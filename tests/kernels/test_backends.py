@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,6 +134,11 @@ OfTriton.__module__ = "triton.runtime.errors"
         (RuntimeError("CUDA out of memory"), True),  # torch's are of this kind
         (MemoryError(), True),
         (OfTriton("shared memory"), True),
+        (ImportError("libtorch_cuda.so: undefined symbol"), True),
+        (OSError("libcudart.so.13: cannot open shared object file"), True),
+        (subprocess.CalledProcessError(1, "gcc"), True),  # of Triton: no Python.h, say
+        (AssertionError("Torch not compiled with CUDA enabled"), True),
+        (AssertionError("a defect"), False),
         (GhostnoteError("ours"), False),
         (KeyError("a defect"), False),
     ],

@@ -21,8 +21,6 @@ from tests.osc_server.gpu_stand_in import StandIn
 from tests.osc_server.live import client_of, running
 from tests.osc_server.noisy_model import write_noisy
 
-LOST = "the GPU did not answer in time (1 times so far): the CPU played on"
-
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[StandIn]]:
@@ -79,7 +77,7 @@ def test_a_gpu_lost_in_a_session_is_told_and_the_session_replays_to_the_same_bit
         assert client.ask("/ghost/model/load", "other", 1)[0] == "/done"
         client.synced()
     assert "the CPU play" in str(told[1])
-    assert LOST in caplog.text
+    assert "not answer in time" in caplog.text
     gpu = server.engine.gpu
     assert gpu is not None
     assert gpu.hops > 0

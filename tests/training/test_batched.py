@@ -130,6 +130,25 @@ def test_without_a_compiler_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bits == found(Batched(model, CPU, "fp32", compiled=False), model, batch)[0]
 
 
+def test_a_lost_gpu_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = SPECS["width 2"]
+    computer = Batched(random_model(spec), CPU, "fp32")
+    batch = computer.prepare(windows(spec, (3, 3)))
+    tries = []
+
+    def lost(*_: Any) -> Tensor:
+        tries.append(computer.compiled)
+        raise RuntimeError("CUDA error: an illegal memory access\nCUDA kernel errors might be")
+
+    monkeypatch.setattr(batched.Batched, "_gradients", lost)
+    computer.device = torch.device("cuda")
+    with pytest.raises(
+        GhostnoteError, match=r"the GPU failed \(CUDA error: .* access\); go on"
+    ) as told:
+        computer.gradients(batch)
+    assert tries == [True, False] and "\n" not in str(told.value)
+
+
 def test_what_is_compiled_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced with its gradient under autocast, as for a GPU, but not made into C++."""
     monkeypatch.setattr(batched, "_COMPILED", {})
