@@ -66,6 +66,7 @@ class Lanes:
         self.spec, self.packed, self.takes = packed.spec, packed, takes
         self._index = 0
         self._hits: deque[tuple[Hit, int]] = deque()  # and their lanes; soonest first
+        self._added: list[tuple[Hit, int]] = []  # since `play` was last called, as they came
         self._past = _Past(packed.spec)
         self._device = device if device and not device.lost else None
         self.state: Streams
@@ -96,12 +97,14 @@ class Lanes:
                 )
             if not 0.0 < velocity <= 1.0:
                 raise GhostnoteError(f"hit: velocity must be above 0, up to 1, found {velocity}")
-            self._hits.append((Hit(sample, role, velocity), lane))
-        # First come, first struck among hits of one sample: the later of them chokes the earlier.
-        self._hits = deque(sorted(self._hits, key=lambda item: item[0].sample))
+            self._added.append((Hit(sample, role, velocity), lane))
 
     def play(self, frames: int) -> FLOATS:
         """Return the next samples, float32 [lanes, frames]; chunked equals whole."""
+        if self._added:  # sorted here, once for all lanes
+            # First come, first struck among hits of one sample: the later of them chokes the earlier.
+            hits = sorted([*self._hits, *self._added], key=lambda item: item[0].sample)
+            self._hits, self._added = deque(hits), []
         hop = self.spec.hop
         out = np.empty((len(self.takes), frames), np.float32)
         done = 0

@@ -1,5 +1,7 @@
 """Generator: hits at their time and in their order, in pieces as in one."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -94,6 +96,23 @@ def test_lanes_are_generators_side_by_side() -> None:
 def test_a_hit_that_cannot_be_is_refused(hit: Hit, message: str) -> None:
     with pytest.raises(GhostnoteError, match=message):
         Generator(IT.packed).add([hit])
+
+
+def test_the_hits_of_many_lanes_are_sorted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's thousand lanes bring a hundred thousand hits."""
+    sorts: list[int] = []
+
+    def counted(items: list[tuple[Hit, int]], key: Any) -> list[tuple[Hit, int]]:
+        sorts.append(len(items))
+        return sorted(items, key=key)
+
+    monkeypatch.setattr("ghostnote.inference.generator.sorted", counted, raising=False)
+    lanes = Lanes(IT.packed, [Take(seed) for seed in range(5)])
+    for lane in range(5):
+        lanes.add([Hit(at, "kick", 1.0) for at in (70, 30)], lane)
+    lanes.play(1)
+    lanes.play(1)
+    assert sorts == [10]
 
 
 TAKES = [
