@@ -28,6 +28,7 @@ from .spec import LEVELS_16
 HISTORY: tl.constexpr = tl.constexpr(_HISTORY)
 LEAST_LOG_SCALE: tl.constexpr = tl.constexpr(_LEAST)
 HALF_RANGE: tl.constexpr = tl.constexpr(LEVELS_16 // 2)
+SAMPLE_STEP: tl.constexpr = tl.constexpr(2.0 / LEVELS_16)
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 UNIT: tl.constexpr = tl.constexpr(1.0 / 16777216.0)
 RANK_OF_INFINITY: tl.constexpr = tl.constexpr(0x7F800000)
@@ -363,5 +364,5 @@ def draw(
 def sample_of(level: tl.tensor, floats: tl.tensor, s: tl.constexpr) -> tl.tensor:
     """Return the sample, -1 to 1, that each level [B] means."""
     if s.groups == 3:
-        return (level - HALF_RANGE).to(tl.float32) / HALF_RANGE
+        return (level - HALF_RANGE).to(tl.float32) * SAMPLE_STEP  # exact; a division need not be
     return tl.load(floats + s.mulaw_at + level)

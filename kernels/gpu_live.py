@@ -28,7 +28,7 @@ from .gpu_layers import (
     uniforms,
 )
 from .gpu_model import HISTORY as KEPT
-from .gpu_model import options_of, pack_gpu, shape_of
+from .gpu_model import card_of, options_of, pack_gpu, shape_of
 from .gpu_state import interpreted
 from .packing import Packed
 
@@ -234,7 +234,8 @@ class LiveKernel:
         device = device if gpu else "cpu"
         model = pack_gpu(packed.spec, packed.source, packed.precision, device)
         wide = not gpu or packed.precision == "fp32"
-        shape = shape_of(packed.spec, packed.precision, m.TILE, wide=wide, programs=1)
+        card = card_of(model.device)._replace(programs=1)
+        shape = shape_of(packed.spec, packed.precision, m.TILE, wide=wide, **card._asdict())
         options = options_of(shape, packed.precision)
         shared: list[torch.Tensor] = []
 

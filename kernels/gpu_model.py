@@ -26,7 +26,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 HISTORY = 8  # levels kept of each stream: a power of two, no fewer than a model's input taps
 
 SHARED = 224 * 1024
-"""Bytes of shared memory that a program's operands may take: an SM of an H100 has 227 KB for it."""
+"""Bytes of shared memory that a program's operands take at most: an SM of an H100 has 227 KB for it."""
+
+BESIDE = 3 * 1024
+"""Bytes of it that are left for other things."""
 
 WGMMA = 64
 """Rows of a tile from which on Triton multiplies with Hopper's `wgmma`, by warpgroups of four warps."""
@@ -35,8 +38,10 @@ ROW = 16 * 1024
 """Numbers of one tile's logits or skips: 64 registers of each thread of eight warps."""
 
 HELD = 168 * 1024
-"""Bytes of weights that a program of the spread kernel keeps: they lie in shared memory, for the most
-part, beside what it hands from warp to warp."""
+"""Bytes of weights that a program of the spread kernel keeps at most: they lie in shared memory, for the
+most part, beside what it hands from warp to warp (HANDED)."""
+
+HANDED = 56 * 1024
 
 UNROLLED = 8
 """Layers that a program of the spread kernel plays at most; each is code of its own."""
@@ -79,6 +84,7 @@ class Shape(NamedTuple):
     part: int
     slice: int
     wide: bool
+    shared: int  # bytes of it that operands may take
     one_bias: bool = False
 
 
@@ -188,12 +194,35 @@ def pack_gpu(
     )
 
 
-def shape_of(spec: ModelSpec, precision: str, streams: int, *, wide: bool, programs: int) -> Shape:
+class Card(NamedTuple):
+    """What a device has: multiprocessors, bytes of shared memory that a program may take of one."""
+
+    programs: int
+    shared: int
+
+
+def card_of(device: torch.device) -> Card:
+    """Return what a device has; of the CPU, where kernels are interpreted, what an H100 has."""
+    if device.type != "cuda":
+        return Card(132, SHARED + BESIDE)
+    found = torch.cuda.get_device_properties(device)
+    return Card(int(found.multi_processor_count), int(found.shared_memory_per_block_optin))
+
+
+def shape_of(
+    spec: ModelSpec,
+    precision: str,
+    streams: int,
+    *,
+    wide: bool,
+    programs: int,
+    shared: int = SHARED + BESIDE,
+) -> Shape:
     """Return the shape that a kernel for `streams` streams on `programs` SMs is compiled for.
 
     A tile is as small as the SMs allow, since its samples wait for each other: 16 streams (the least
     that tensor cores multiply), 64 at most, and no more than its logits have registers for; 16 too where
-    float32 is multiplied without tensor cores.
+    float32 is multiplied without tensor cores. `shared` is what a `Card` has.
     """
     groups = 3 if spec.mixtures else 1
     sizes: dict[str, Any] = {
@@ -220,12 +249,12 @@ def shape_of(spec: ModelSpec, precision: str, streams: int, *, wide: bool, progr
         part=sizes["gate"],
         slice=sizes["head"],
         wide=wide,
+        shared=min(SHARED, shared - BESIDE),
     )
     while shape.part > 16 and _room(shape, size) < 2:
         shape = shape._replace(part=shape.part // 2)
-    row = (shape.skip + groups * shape.out) * size  # of weights for each hidden channel
-    most = SHARED - tile * (size * shape.skip + 4 * groups * shape.out)
-    while shape.slice > 16 and _buffers(shape, size) * row * shape.slice > most:
+    buffers = max(2, min(3, _room(shape, size)))
+    while shape.slice > 16 and not _head_fits(shape, size, buffers):
         shape = shape._replace(slice=shape.slice // 2)
     return shape
 
@@ -238,11 +267,12 @@ def spread_of(shape: Shape, precision: str, programs: int) -> Spread | None:
     size = PRECISIONS[precision].itemsize
     layer = ((shape.width * 2 + 1) * shape.residual + shape.skip) * shape.gate * size
     hidden = (shape.skip + shape.groups * shape.out) * size
-    group = min(HELD // layer, shape.layers, UNROLLED)
-    if group < 1 or 16 * hidden > HELD:
+    held = min(HELD, shape.shared - HANDED)
+    group = min(held // layer, shape.layers, UNROLLED)
+    if group < 1 or 16 * hidden > held:
         return None
     part = 16
-    while 2 * part <= shape.head and 2 * part * hidden <= HELD:
+    while 2 * part <= shape.head and 2 * part * hidden <= held:
         part *= 2
     shape = shape._replace(tile=16, part=shape.gate, slice=part)
     groups, slices = -(-shape.layers // group), shape.head // part
@@ -257,17 +287,30 @@ def options_of(shape: Shape, precision: str) -> Options:
 
     Eight warps where four would hold more sums than registers, or each of them many columns. Stages
     let the loads of weights run two or three parts ahead; `wgmma` reads what it multiplies from shared
-    memory while the next is loaded, which takes a stage more.
+    memory while the next is loaded, which takes a stage more. Where shared memory has no room for two
+    parts there is one stage: nothing is loaded ahead, and each operand lies there by itself.
     """
     buffers = _buffers(shape, PRECISIONS[precision].itemsize)
     wide = max(2 * shape.gate, shape.skip // 2, shape.groups * shape.out // 2) > 64
     eight = shape.tile > 16 or wide
-    return Options(8 if eight else 4, buffers if shape.tile >= WGMMA else buffers + 1)
+    more = int(buffers > 1 and shape.tile < WGMMA)
+    return Options(8 if eight else 4, buffers + more)
 
 
 def _buffers(shape: Shape, size: int) -> int:
-    """Return how many parts' operands lie in shared memory: one in use, one or two on their way."""
-    return max(2, min(3, _room(shape, size)))
+    """Return how many parts' operands lie in shared memory: one in use, one or two on their way.
+
+    1 where not even two fit.
+    """
+    room = _room(shape, size)
+    return next((n for n in (3, 2) if n <= room and _head_fits(shape, size, n)), 1)
+
+
+def _head_fits(shape: Shape, size: int, buffers: int) -> bool:
+    """Tell whether shared memory holds what so many slices of the head are multiplied with."""
+    row = (shape.skip + shape.groups * shape.out) * size  # of weights for each hidden channel
+    fixed = size * shape.skip + 4 * shape.groups * shape.out
+    return buffers * row * shape.slice <= shape.shared - shape.tile * fixed
 
 
 def _room(shape: Shape, size: int) -> int:
@@ -278,7 +321,7 @@ def _room(shape: Shape, size: int) -> int:
     weights = ((shape.width * 2 + 1) * shape.residual + shape.skip) * shape.part
     rows = (shape.width - 1) * shape.tile * shape.residual
     fixed = size * (shape.residual + shape.part) + 4 * max(shape.residual, shape.skip)
-    return (SHARED - shape.tile * fixed) // (size * (weights + rows))
+    return (shape.shared - shape.tile * fixed) // (size * (weights + rows))
 
 
 def _matrices(spec: ModelSpec, w: Weights) -> list[FLOATS]:

@@ -26,6 +26,7 @@ from .gpu_model import (
     Options,
     Shape,
     Spread,
+    card_of,
     options_of,
     pack_gpu,
     ring_slots,
@@ -123,17 +124,18 @@ class GpuState:
         self.lanes = streams
         self._index = 0
         at = self.packed.device
+        card = card_of(at)
         self.shape: Shape = shape_of(
             spec,
             self.packed.precision,
             streams,
             wide=interpreted() or self.packed.precision == "fp32",
-            programs=_programs(at),
+            **card._asdict(),
         )._replace(one_bias=not spec.conditioning)
         self.options: Options = options_of(self.shape, self.packed.precision)
         self.spread: Spread | None = None
         if spread:
-            self.spread = spread_of(self.shape, self.packed.precision, _programs(at))
+            self.spread = spread_of(self.shape, self.packed.precision, card.programs)
             if self.spread is None or streams > self.spread.shape.tile:
                 raise GhostnoteError(
                     f"{streams} streams of this model cannot be spread: too many of them, or of its "
@@ -448,10 +450,3 @@ def start(kernel: Any, programs: int, options: Options, *arguments: Any, **how: 
 def start_spread(programs: int, options: Options, *arguments: Any) -> None:
     """Launch the spread kernel, all programs at once or not at all."""
     start(gpu_spread.play_spread, programs, options, 0, *arguments, launch_cooperative_grid=True)
-
-
-def _programs(device: torch.device) -> int:
-    """Return how many programs a device runs at once, one on each multiprocessor."""
-    if device.type != "cuda":
-        return 132
-    return int(torch.cuda.get_device_properties(device).multi_processor_count)

@@ -94,6 +94,10 @@ def test_models_are_shared_out_as_there_is_room() -> None:
     assert found == {"NV-M": (3, 128, 9), "IBAB": (4, 64, 21), "R9-mulaw": None}
     shape = shape_of(CONFIGS["NV-M"], "bf16", 1, wide=False, programs=132)
     assert spread_of(shape, "bf16", 8) is None
+    less = shape_of(CONFIGS["IBAB"], "bf16", 1, wide=False, programs=132, shared=163 * 1024)
+    spread = spread_of(less, "bf16", 132)
+    assert spread is not None
+    assert spread.group < 4  # there is less shared memory to keep them in
 
 
 def test_too_many_streams_are_refused() -> None:

@@ -14,7 +14,7 @@ from ghostnote.kernels import gpu_state as module
 from ghostnote.kernels import rng
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.gpu_layers import choose, uniforms
-from ghostnote.kernels.gpu_model import pack_gpu, shape_of
+from ghostnote.kernels.gpu_model import options_of, pack_gpu, shape_of
 from ghostnote.kernels.gpu_state import GpuState, interpreted
 from ghostnote.kernels.reference import choose as choose_exactly
 from ghostnote.kernels.reference import cumulative, margin
@@ -231,6 +231,24 @@ def test_a_tile_is_as_small_as_the_device_allows() -> None:
     ] == [16, 16, 32, 64]
     many = ModelSpec(16000, 16, (1,), levels=1024)
     assert shape_of(many, "bf16", 99999, wide=False, programs=132).tile == 16
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_weights_are_loaded_ahead_where_there_is_room(precision: str) -> None:
+    """A card of 99 KB a program has less of it than an H100; for the widest models none has any."""
+    wide = precision == "fp32"
+
+    def stages(spec: ModelSpec, shared: int) -> int:
+        shape = shape_of(spec, precision, 1, wide=wide, programs=132, shared=shared)
+        return options_of(shape, precision).num_stages
+
+    middling = ModelSpec(16000, 16, (1,), residual=64, gate=64, skip=128, head=256)
+    widest = ModelSpec(16000, 16, (1,), residual=512, gate=512, skip=512, head=512)
+    last = ModelSpec(16000, 16, (1,), residual=16, gate=16, skip=1024, head=1024, levels=1024)
+    assert stages(middling, 227 * 1024) == 4
+    assert 1 <= stages(middling, 99 * 1024) < 4
+    assert stages(widest, 227 * 1024) == 1
+    assert (stages(last, 227 * 1024) == 1) == wide
 
 
 def test_weights_of_another_spec_are_refused() -> None:
