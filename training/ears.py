@@ -12,6 +12,7 @@ judged by the same ears. NumPy only; an `Ears` is never changed, any thread.
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,7 +96,9 @@ def look(audio: AUDIO, rate: int) -> tuple[npt.NDArray[np.float64], FLOATS]:
     first, last = -LOOKS[0], LOOKS[-1]
     padded = np.pad((found + 60.0) / 30.0, ((first, last), (0, 0)), mode="edge")
     seen = np.concatenate([padded[first + offset + at] for offset in LOOKS], axis=1)
-    return np.asarray(at * STEP_SECONDS, np.float64), np.asarray(seen, np.float32)
+    # At 22,050 Hz and the like a step is no whole number of samples: it is what was taken for one.
+    times = at * (round(STEP_SECONDS * rate) / rate)
+    return np.asarray(times, np.float64), np.asarray(seen, np.float32)
 
 
 def candidates_of(audio: AUDIO, rate: int) -> list[float]:
@@ -153,7 +156,7 @@ class Ears:
         arrays |= {f"bias{i}": bias for i, (_, bias) in enumerate(self.layers)}
         told = json.dumps({"rate": self.rate, "roles": self.roles, "told": self.told})
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = path.with_name(f"{path.stem}.part.npz")
+        part = path.with_name(f"{path.stem}.{os.getpid()}.part.npz")
         np.savez(
             part,
             mean=self.mean,

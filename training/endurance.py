@@ -11,6 +11,7 @@ all minutes stay in the band of its first, and none is silent, off centre or noi
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -159,7 +160,7 @@ def endure(
     spec = packed.spec
     cores = threads or os.cpu_count() or 1
     groups = [list(range(i, runs, cores)) for i in range(min(cores, runs))]
-    ticks = [0]
+    ticks, stop = [0], threading.Event()
 
     def play(group: list[int]) -> dict[int, list[Minute]]:
         weights = [[float(n % len(spec.kits) == i) for i in range(len(spec.kits))] for n in group]
@@ -183,6 +184,8 @@ def endure(
                     )
             parts = []
             for _ in range(round(MINUTE)):
+                if stop.is_set():
+                    return {}
                 parts.append(lanes.play(spec.samplerate))
                 ticks[0] += len(group)
                 if progress:
@@ -192,10 +195,21 @@ def endure(
                 found[n].append(measure_minute(sound[lane], spec.samplerate))
         return found
 
-    with ThreadPoolExecutor(len(groups)) as pool:
-        measured: dict[int, list[Minute]] = {}
-        for part in pool.map(play, groups):
+    def play_or_stop(group: list[int]) -> dict[int, list[Minute]]:
+        try:
+            return play(group)
+        except BaseException:
+            stop.set()
+            raise
+
+    measured: dict[int, list[Minute]] = {}
+    pool = ThreadPoolExecutor(len(groups))
+    try:
+        for part in pool.map(play_or_stop, groups):
             measured |= part
+    finally:
+        stop.set()  # who is interrupted does not wait until all have played their minutes
+        pool.shutdown(cancel_futures=True)
     listed = []
     for n in range(runs):
         why = faults(measured[n])

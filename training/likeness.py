@@ -42,15 +42,15 @@ KIT_PENALTY = 3e-3
 def patches(audio: AUDIO, samplerate: int, seconds: Sequence[float]) -> FLOATS:
     """Return what sounds around times, in units of 30 dB, float32 [n, D]."""
     padded = _padded(audio, samplerate)
-    at = np.clip([round(t / STEP_SECONDS) for t in seconds], 0, len(padded) - _MARGIN - 1)
-    return _cut(padded, np.asarray(at, np.int64))
+    at = _frames(seconds, samplerate, len(padded) - _MARGIN)
+    return _cut(padded, np.array(at, np.int64))
 
 
 def cloud(audio: AUDIO, samplerate: int, hits: Sequence[Hit]) -> FLOATS:
     """Return the points of a piece, float32 [n, D]: at its hits, and on the grid."""
     padded = _padded(audio, samplerate)
     count = len(padded) - _MARGIN
-    at = [min(round(t / STEP_SECONDS), count - 1) for t, _, _ in hits]
+    at = _frames([t for t, _, _ in hits], samplerate, count)
     return _cut(padded, np.array([*at, *range(0, count, GRID)], np.int64))
 
 
@@ -62,6 +62,12 @@ def _padded(audio: AUDIO, samplerate: int) -> FLOATS:
     found = levels(audio, samplerate, edges, STEP_SECONDS, WINDOW_SECONDS)
     found = np.maximum(found, QUIETEST_DB)
     return np.pad((found + 60.0) / 30.0, ((-LOOKS[0], LOOKS[-1]), (0, 0)), mode="edge")
+
+
+def _frames(seconds: Sequence[float], samplerate: int, count: int) -> list[int]:
+    """Return which of so many frames are nearest to times; a step is a whole number of samples."""
+    step = round(STEP_SECONDS * samplerate) / samplerate
+    return [min(max(round(t / step), 0), count - 1) for t in seconds]
 
 
 def _cut(padded: FLOATS, at: npt.NDArray[np.int64]) -> FLOATS:

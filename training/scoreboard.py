@@ -50,15 +50,20 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def caption(result: Mapping[str, Any]) -> str:
     """Return in a sentence what was measured and how."""
-    grooves = len(result["grooves"])
-    # "seconds" counts each groove once per kit.
-    each = result["seconds"] / max(grooves * len(result["per_kit"]), 1)
+    grooves, played = len(result["grooves"]), len(result["per_kit"])
+    kits = len(result["real_kits"]) if "real_kits" in result else played
+    # "seconds" counts each groove once per kit, those of textures once more per label.
+    each = result["seconds"] / max(grooves * kits * (played if "real_kits" in result else 1), 1)
+    asked = f"{grooves} grooves of {each:.0f} s x {kits} kits"
+    if "real_kits" in result:
+        asked += f", beside as long of each of {played} textures"
     return (
         f"Model `{result['model']}` (sha256 `{result['model_sha256'][:16]}`, "
-        f"{result['samplerate']} Hz), split {result['split']}: {grooves} grooves of {each:.0f} s "
-        f"x {len(result['per_kit'])} kits, temperature {result['temperature']:g}, "
+        f"{result['samplerate']} Hz), split {result['split']}: {asked}, "
+        f"temperature {result['temperature']:g}, "
         f"top-k {result['top_k'] or 'off'}, seed {result['seed']}, weights in "
-        f"{result['weights']}. In brackets: the same figure of the rendered truth."
+        f"{result['weights']}."
+        + (" In brackets: the same figure of the rendered truth." if result["roles"] else "")
     )
 
 

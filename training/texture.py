@@ -8,8 +8,8 @@ measured. Single-threaded but for endurance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,15 @@ from ghostnote.kernels.spec import ROLES
 
 from . import evaluate as bench
 from .ears_lessons import load_kits
-from .endurance import measure_minute
+from .endurance import MINUTE, Minute, measure_minute
 from .kits import Kit
 from .likeness import cloud, distances
+from .noise import decibels
 from .pieces import Piece
 from .prepare import CHOKES
 
 AUDIO = npt.NDArray[np.float32]
+FLOATS = npt.NDArray[np.float32]
 
 MOST_KITS = 6
 SETTLE_SECONDS = 2.0  # of a stream before it counts: it begins in silence
@@ -54,24 +56,32 @@ def evaluate_texture(
     spec, packed = model.spec, pack(model.spec, model.weights, options.precision)
     kits = _real_kits(corpus, options, spec.samplerate)
     pieces, skipped = options.pieces(corpus)
-    real = [_real(kit, piece, spec.samplerate) for piece in pieces for kit in kits]
+    count, counted = len(pieces) * len(kits), [0.0, 0]
     labels: list[str | None] = list(spec.kits) or [None]
-    made: dict[str | None, list[AUDIO]] = {}
+
+    def real() -> Iterator[AUDIO]:
+        for number in range(count):
+            piece, kit = pieces[number // len(kits)], kits[number % len(kits)]
+            sound = _real(kit, piece, spec.samplerate)
+            for place, more in enumerate(_bits(packed, sound, options)):
+                counted[place] += more
+            yield sound
+            if progress:
+                progress("real grooves", number + 1, count)
+
+    truth = _listen(real(), len(kits), spec.samplerate)
+    made: dict[str | None, _Heard] = {}
     for number, label in enumerate(labels):
-        made[label] = _play(packed, label, len(real), options, number * len(real))
+        sounds = _play(packed, label, count, options, number * count)
+        made[label] = _listen(sounds, len(kits), spec.samplerate)
         if progress:
             progress("playing", number + 1, len(labels))
-    whole = [sound for sounds in made.values() for sound in sounds]
-    bits, samples = _bits(packed, real, options, progress)
+    bits, samples = counted
     found = distances(
-        [_cloud(part, spec.samplerate) for part in _halves(real, len(kits))],
-        [_cloud(part, spec.samplerate) for part in _halves(whole, len(kits))],
+        [_cloud([half]) for half in truth.halves],
+        [_cloud([heard.halves[of] for heard in made.values()]) for of in (0, 1)],
     )
-    truth = asdict(measure_minute(np.concatenate(real), spec.samplerate))
-    per_kit = {
-        label or "(no label)": asdict(measure_minute(np.concatenate(sounds), spec.samplerate))
-        for label, sounds in made.items()
-    }
+    per_kit = {label or "(no label)": heard.figures for label, heard in made.items()}
     result = {
         **bench.about(model, corpus, options),
         "grooves": [piece.name for piece in pieces],
@@ -88,8 +98,9 @@ def evaluate_texture(
         "frechet_real": found.real if found else None,
         "kit_accuracy": None,
         "truth_kit_accuracy": None,
-        "seconds": round(sum(len(sound) for sound in whole) / spec.samplerate, 3),
-        "truth": truth,
+        "seconds": round(sum(heard.seconds for heard in made.values()), 3),
+        "real_kits": [kit.name for kit in kits],
+        "truth": truth.figures,
         "per_kit": per_kit,
     }
     if options.endurance:
@@ -111,7 +122,7 @@ def texture_examples(
     for number, label in enumerate(labels):
         kit, piece = kits[number % len(kits)], pieces[number % len(pieces)]
         real = _real(kit, piece, model.spec.samplerate)
-        made = _play(packed, label, 1, options, number)[0]
+        made = next(_play(packed, label, 1, options, number))
         title = f"{label or 'texture'} beside {kit.name}, groove {piece.name}"
         yield label or "texture", title, bench.Played((), real, made)
         if progress:
@@ -134,50 +145,74 @@ def _real(kit: Kit, piece: Piece, samplerate: int) -> AUDIO:
 
 def _play(
     packed: Packed, label: str | None, count: int, options: bench.EvalOptions, stream: int
-) -> list[AUDIO]:
-    """Return so many stretches of texture with a label, from streams from `stream` on."""
+) -> Iterator[AUDIO]:
+    """Yield so many stretches of texture with a label, from streams from `stream` on."""
     spec = packed.spec
     kit = bench.kit_weights(spec, label) if label else None
     frames, settle = (round(s * spec.samplerate) for s in (options.seconds, SETTLE_SECONDS))
-    made: list[AUDIO] = []
     for first in range(0, count, LANES):
         takes = [
             Take(options.seed, stream + n, kit, options.temperature, options.top_k)
             for n in range(first, min(first + LANES, count))
         ]
-        made += list(Lanes(packed, takes).play(settle + frames)[:, settle:])
-    return made
+        yield from Lanes(packed, takes).play(settle + frames)[:, settle:]
 
 
-def _bits(
-    packed: Packed,
-    real: Sequence[AUDIO],
-    options: bench.EvalOptions,
-    progress: bench.Progress | None,
-) -> tuple[float, int]:
+def _bits(packed: Packed, sound: AUDIO, options: bench.EvalOptions) -> tuple[float, int]:
     """Return bits in sum and samples; of the labels the one that finds a piece likeliest counts."""
     spec = packed.spec
     frames = int(options.bits_seconds * spec.samplerate)
+    if not frames:
+        return 0.0, 0
     weights = [bench.kit_weights(spec, label) for label in spec.kits] or [[]]
-    total, samples = 0.0, 0
-    for number, sound in enumerate(real):
-        if frames:
-            found = [bench.bits(packed, kit, (), sound[:frames]) for kit in weights]
-            total, samples = total + min(found)[0], samples + found[0][1]
-        if progress:
-            progress("bits", number + 1, len(real))
-    return total, samples
+    return min(bench.bits(packed, kit, (), sound[:frames]) for kit in weights)
 
 
-def _halves(sounds: Sequence[AUDIO], kits: int) -> tuple[list[AUDIO], list[AUDIO]]:
-    """Return halves of pieces x kits, as squares of a board: both hold all pieces and kits."""
-    halves: tuple[list[AUDIO], list[AUDIO]] = ([], [])
+@dataclass(frozen=True)
+class _Heard:
+    """What stays of sounds that were listened to, which themselves would fill the memory.
+
+    `halves` are the points of two halves of pieces x kits, as squares of a board: both hold all
+    pieces and kits. `figures` are those of a `Minute`.
+    """
+
+    halves: tuple[list[FLOATS], list[FLOATS]]
+    figures: dict[str, float]
+    seconds: float
+
+
+def _listen(sounds: Iterable[AUDIO], kits: int, samplerate: int) -> _Heard:
+    halves: tuple[list[FLOATS], list[FLOATS]] = ([], [])
+    stretches: list[tuple[float, Minute]] = []
+    parts: list[AUDIO] = []
+
+    def measure() -> None:
+        if parts:
+            whole = np.concatenate(parts)
+            stretches.append((len(whole) / samplerate, measure_minute(whole, samplerate)))
+            parts.clear()
+
     for number, sound in enumerate(sounds):
-        halves[sum(divmod(number, kits)) % 2].append(sound)
-    return halves
+        halves[sum(divmod(number, kits)) % 2].append(cloud(sound, samplerate, ()))
+        parts.append(np.array(sound))  # a copy: lanes that were played together share memory
+        if sum(map(len, parts)) >= MINUTE * samplerate:
+            measure()
+    measure()
+    return _Heard(halves, _mean(stretches), sum(seconds for seconds, _ in stretches))
 
 
-def _cloud(sounds: Sequence[AUDIO], samplerate: int) -> npt.NDArray[np.float32]:
-    if not sounds:
-        return np.zeros((0, 1), np.float32)
-    return np.concatenate([cloud(sound, samplerate, ()) for sound in sounds])
+def _mean(stretches: Sequence[tuple[float, Minute]]) -> dict[str, float]:
+    """Return the figures of stretches (s, figures) together."""
+    whole = sum(seconds for seconds, _ in stretches)
+    found = {
+        name: sum(seconds * getattr(minute, name) for seconds, minute in stretches) / whole
+        for name in ("entropy", "onsets", "dc", "flatness_db")
+    }
+    power = sum(seconds * 10.0 ** (one.level_db / 10.0) for seconds, one in stretches) / whole
+    silence = max(minute.silence_s for _, minute in stretches)
+    return asdict(Minute(level_db=decibels(power), silence_s=silence, **found))
+
+
+def _cloud(halves: Sequence[Sequence[FLOATS]]) -> FLOATS:
+    parts = [points for half in halves for points in half]
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)

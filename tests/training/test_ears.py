@@ -133,6 +133,16 @@ def test_all_rates_are_listened_to_alike() -> None:
     assert heard == pytest.approx([0.25, 0.625], abs=0.006)
 
 
+def test_times_do_not_drift_where_a_step_is_no_whole_number_of_samples() -> None:
+    rate = 22050
+    sound = np.zeros(20 * rate, np.float32)
+    click = 0.5 * np.random.default_rng(0).standard_normal(200).astype(np.float32)
+    for seconds in (1, 19):
+        sound[seconds * rate : seconds * rate + len(click)] = click
+    first, last = candidates_of(sound, rate)
+    assert last - first == pytest.approx(18.0, abs=0.006)
+
+
 def test_levels_are_those_of_the_root_mean_square() -> None:
     sine = 0.1 * np.sqrt(2.0) * np.sin(2.0 * np.pi * 440.0 * np.arange(RATE) / RATE)
     edges = band_edges(RATE, 1.0)

@@ -76,3 +76,20 @@ def test_a_model_without_roles_plays_its_texture(monkeypatch: pytest.MonkeyPatch
     of = spec(kits=(), roles=())
     found = endure(pack(of, weights(of)), 1, 1, [], Take(1), 1)
     assert found["kind"] == "texture" and found["runs"][0]["kit"] is None
+
+
+def test_who_is_interrupted_does_not_wait_for_the_other_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endurance, "MINUTE", 2.0)
+    of = spec(kits=(), roles=())
+    told: list[int] = []
+
+    def interrupt(_: str, done: int, of: int) -> None:
+        told.append(done)
+        if len(told) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        endure(pack(of, weights(of)), 2, 1000, [], Take(1), 2, interrupt)
+    assert len(told) < 100

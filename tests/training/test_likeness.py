@@ -43,6 +43,16 @@ def test_a_cloud_has_points_at_hits_and_on_a_grid() -> None:
     assert np.array_equal(points[: len(beat())], patches(sound, RATE, [t for t, _, _ in beat()]))
 
 
+def test_what_is_looked_at_does_not_drift_at_odd_rates() -> None:
+    rate = 11025
+    sound = np.zeros(40 * rate, np.float32)
+    click = 0.5 * np.random.default_rng(0).standard_normal(200).astype(np.float32)
+    for seconds in (1, 39):
+        sound[seconds * rate : seconds * rate + len(click)] = click
+    one, other = patches(sound, rate, [1.0, 39.0])
+    assert np.abs(one - other).max() < 0.5
+
+
 def test_the_judge_names_kits() -> None:
     sound = {"soft": render(beat(velocity=0.4), 4.0), "loud": render(beat(), 4.0)}
     times, roles = [t for t, _, _ in beat()], [role for _, role, _ in beat()]
