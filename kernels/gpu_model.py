@@ -206,7 +206,8 @@ def card_of(device: torch.device) -> Card:
     if device.type != "cuda":
         return Card(132, SHARED + BESIDE)
     found = torch.cuda.get_device_properties(device)
-    return Card(int(found.multi_processor_count), int(found.shared_memory_per_block_optin))
+    shared = getattr(found, "shared_memory_per_block_optin", found.shared_memory_per_block)
+    return Card(int(found.multi_processor_count), int(shared))
 
 
 def shape_of(

@@ -448,5 +448,13 @@ def start(kernel: Any, programs: int, options: Options, *arguments: Any, **how: 
 
 
 def start_spread(programs: int, options: Options, *arguments: Any) -> None:
-    """Launch the spread kernel, all programs at once or not at all."""
+    """Launch the spread kernel, all programs at once or not at all.
+
+    Raises
+    ------
+    GhostnoteError
+        In the interpreter, where programs run one after the other: the first would wait for ever.
+    """
+    if interpreted():
+        raise GhostnoteError("the spread kernel needs a CUDA device; take the tile kernel")
     start(gpu_spread.play_spread, programs, options, 0, *arguments, launch_cooperative_grid=True)

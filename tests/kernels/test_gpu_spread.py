@@ -100,6 +100,13 @@ def test_models_are_shared_out_as_there_is_room() -> None:
     assert spread.group < 4  # there is less shared memory to keep them in
 
 
+@pytest.mark.skipif(not interpreted(), reason="programs run side by side on a device")
+def test_programs_that_would_wait_for_ever_are_not_begun() -> None:
+    it = gpu_model_of("far")
+    with pytest.raises(GhostnoteError, match="needs a CUDA device"):
+        GpuState(it.spec, it.weights, spread=True).generate(np.zeros(1, np.float32))
+
+
 def test_too_many_streams_are_refused() -> None:
     it = gpu_model_of("far")
     with pytest.raises(GhostnoteError, match="cannot be spread"):
