@@ -77,7 +77,7 @@ def rate(
     """
     spec = CONFIGS[config]
     weights = random_weights(spec, seed=1)
-    with gpu_bench.told_if_lost(streams, precision):
+    with gpu_bench.told_if_lost(f"{streams} streams in {precision}"):
         state = (_open_spread if spread else open_gpu)(spec, weights, precision, streams)
         work = streams_work(state, spec, streams)
         found = measure({"gpu": work}, seconds)["gpu"]

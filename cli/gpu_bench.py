@@ -60,7 +60,18 @@ PEAK_SECONDS = 0.3
 
 
 def peaks() -> dict[str, Any]:
-    """Return the card's name, its multiply-adds in 10^9 a second by torch, and its memory's GB/s."""
+    """Return the card's name, its multiply-adds in 10^9 a second by torch, and its memory's GB/s.
+
+    Raises
+    ------
+    GhostnoteError
+        If the GPU fails.
+    """
+    with told_if_lost("large matrices"):
+        return _peaks()
+
+
+def _peaks() -> dict[str, Any]:
     import torch
 
     device, size = ("cpu", 64) if interpreted() else ("cuda", 8192)
@@ -135,7 +146,7 @@ def check(
     GhostnoteError
         If it plays something else, or cannot play at all; the message tells by how much.
     """
-    with told_if_lost(streams, precision):
+    with told_if_lost(_what(streams, precision)):
         network = (opened or open_gpu, spec, weights, precision, streams)
         _check_outputs(*network, truth or Truth(spec, weights))
         _check_draws(*network)
@@ -143,27 +154,29 @@ def check(
 
 def work(spec: ModelSpec, weights: Weights, precision: str, streams: int) -> Callable[[], int]:
     """Return a function that plays a piece of every stream and returns the samples made."""
-    with told_if_lost(streams, precision):
+    with told_if_lost(_what(streams, precision)):
         play = streams_work(open_gpu(spec, weights, precision, streams), spec, streams)
 
     def run() -> int:
-        with told_if_lost(streams, precision):
+        with told_if_lost(_what(streams, precision)):
             return play()
 
     return run
 
 
+def _what(streams: int, precision: str) -> str:
+    return f"{streams} streams in {precision}"
+
+
 @contextmanager
-def told_if_lost(streams: int, precision: str) -> Iterator[None]:
+def told_if_lost(what: str) -> Iterator[None]:
     """Tell in one line what the GPU's libraries raise where it is out of memory or lost."""
     try:
         yield
     except Exception as error:
         if not is_loss(error):
             raise
-        raise GhostnoteError(
-            f"the GPU fails with {streams} streams in {precision}: {why_lost(error)}"
-        ) from None
+        raise GhostnoteError(f"the GPU fails with {what}: {why_lost(error)}") from None
 
 
 def _check_outputs(

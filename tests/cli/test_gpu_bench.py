@@ -149,3 +149,12 @@ def test_int8_alone_is_refused(
     monkeypatch.setattr(gpu_bench, "peaks", dict)
     assert main(["bench", "--config", "tiny", "--backend", "gpu", "--precision", "int8"]) == 1
     assert "plays in fp32 or bf16, not in int8" in capsys.readouterr().err
+
+
+def test_a_card_that_fails_at_once_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> dict[str, Any]:
+        raise RuntimeError("CUDA error: no kernel image is available\nSearch for")
+
+    monkeypatch.setattr(gpu_bench, "_peaks", fail)
+    with pytest.raises(GhostnoteError, match=r"^the GPU fails with large matrices: .* available$"):
+        gpu_bench.peaks()
