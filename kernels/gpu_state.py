@@ -45,8 +45,9 @@ MAX_STREAMS = 65536
 MOST = 4096
 """Samples of one launch."""
 
-BIASES = 16 * 1024 * 1024
-"""Numbers that the gates' biases of the hops of one launch may take: 64 MB."""
+BIASES = 64 * 1024 * 1024
+"""Numbers that the gates' biases of the hops of one launch may take, if it is more than one: 256 MB, five
+hops of the bundled model in 10,000 streams."""
 
 
 @dataclass(frozen=True)
@@ -270,13 +271,13 @@ class GpuState:
         """Write the next samples into `out` float32 [n], or [streams, n] of several streams."""
         if out.dtype != np.float32 or not out.flags.c_contiguous:
             raise GhostnoteError("generate: the output must be contiguous float32")
-        rows = out.reshape(self.lanes, self._count(out.shape))
+        rows = torch.from_numpy(out.reshape(self.lanes, self._count(out.shape)))
         done = 0
         while done < rows.shape[1]:
             count = self._launchable(rows.shape[1] - done)
             found = torch.full((self.lanes, count), torch.nan, device=self.packed.device)
             self._launch(count, found, None, None)
-            rows[:, done : done + count] = found.cpu().numpy()
+            rows[:, done : done + count] = found  # of one launch, straight from the device
             done += count
 
     def teacher_force(self, levels: INTS) -> FLOATS:
@@ -423,7 +424,8 @@ class GpuState:
             weight, bias = packed.cond[f"cond_weight.{i}"], packed.cond[f"cond_bias.{i}"]
             hidden = torch.relu(hidden @ weight.T + bias)
         out = packed.cond["cond_out_weight"]  # [E, L, 2, D]
-        biases = hidden @ out.flatten(start_dim=1) + packed.filter_bias.flatten()
+        biases = hidden @ out.flatten(start_dim=1)
+        biases += packed.filter_bias.flatten()  # in place: of thousands of streams they are large
         return biases.view(hops, self.padded, *packed.filter_bias.shape)
 
     def _rows(self, lane: int | None) -> slice:

@@ -35,7 +35,7 @@ def test_teacher_forced_outputs_are_those_of_the_reference(
         in_parts(monkeypatch)
     state: Any = gpu_state(it)
     assert (state.shape.part < state.shape.gate and state.shape.slice < state.shape.head) == parts
-    fields = 1 if parts else 3
+    fields = 1 if parts else 2
     levels = random_levels(it.spec, (cut(fields * it.spec.receptive_field + 5, 2000),))
     expected = expected_outputs(ReferencePlayer(it, len(levels)), levels)
     assert lively(expected)

@@ -70,7 +70,7 @@ def test_a_saved_state_goes_on_with_the_same_bits() -> None:
     other.generate(np.zeros(3, np.float32))
     one.generate(np.zeros(10, np.float32))
     saved = one.save()
-    rest, again = np.zeros(12, np.float32), np.zeros(12, np.float32)
+    rest, again = np.zeros(6, np.float32), np.zeros(6, np.float32)  # over the end of a hop
     one.generate(rest)
     for state in (one, other):
         state.restore(saved)
