@@ -29,6 +29,7 @@ from .pieces import Piece, choose_pieces
 FLOATS = npt.NDArray[np.float32]
 AUDIO = npt.NDArray[np.float32]
 
+TRAIN, ANY = "train", "any"
 SECONDS = 15.0
 GROOVES = 200
 HOP_SECONDS = 0.001
@@ -65,12 +66,15 @@ class Teachers:
         All usable one-shots of the train split.
     grooves : tuple of Piece
         Of the train split; may be empty.
+    split : str
+        "train", or "any" where no corpus has kits of the train split.
     """
 
     source: Path
     kits: tuple[Kit, ...]
     loose: dict[str, tuple[Layer, ...]]
     grooves: tuple[Piece, ...]
+    split: str = TRAIN
 
 
 def kit_splits(corpus: Path) -> dict[str, str]:
@@ -86,10 +90,10 @@ def kit_splits(corpus: Path) -> dict[str, str]:
 
 
 def load_kits(corpus: Path, split: str, rate: int, roles: Sequence[str]) -> list[Kit]:
-    """Return the usable kits of a split; a sound that plays two roles stands for the first."""
+    """Return the usable kits of a split, or of any; a sound of two roles stands for the first."""
     kits = []
     for name, of in kit_splits(corpus).items():
-        if of == split:
+        if split in (of, ANY):
             try:
                 kits.append(_one_role_each(load_kit(corpus, name, rate, roles)))
             except GhostnoteError:
@@ -100,22 +104,26 @@ def load_kits(corpus: Path, split: str, rate: int, roles: Sequence[str]) -> list
 def find_teachers(corpora: Sequence[Path], rate: int, roles: Sequence[str], seed: int) -> Teachers:
     """Return what can be learnt from the first of the corpora that has kits to train on.
 
+    Where none has kits of the train split, those of any split teach: the ears then know what they
+    are to judge, which their `told` says.
+
     Raises
     ------
     GhostnoteError
-        If none has.
+        If none has a kit.
     """
-    for corpus in corpora:
-        kits = load_kits(corpus, "train", rate, roles)
-        if kits:
-            try:
-                grooves, _ = choose_pieces(corpus, "train", GROOVES, SECONDS, seed)
-            except GhostnoteError:
-                grooves = []  # drills alone will do
-            return Teachers(corpus, tuple(kits), _loose(corpus, rate, kits), tuple(grooves))
+    for split in (TRAIN, ANY):
+        for corpus in corpora:
+            kits = load_kits(corpus, split, rate, roles)
+            if kits:
+                try:
+                    grooves, _ = choose_pieces(corpus, TRAIN, GROOVES, SECONDS, seed)
+                except GhostnoteError:
+                    grooves = []  # drills alone will do
+                loose = _loose(corpus, rate, kits, split)
+                return Teachers(corpus, tuple(kits), loose, tuple(grooves), split)
     raise GhostnoteError(
-        f"eval: no kit of the train split in {' or '.join(str(c) for c in corpora)} that the ears "
-        "could learn from"
+        f"eval: no kit in {' or '.join(str(c) for c in corpora)} that the ears could learn from"
     )
 
 
@@ -130,11 +138,13 @@ def _one_role_each(kit: Kit) -> Kit:
     return replace(kit, layers=layers)
 
 
-def _loose(corpus: Path, rate: int, kits: Sequence[Kit]) -> dict[str, tuple[Layer, ...]]:
-    """Return all one-shots of the train split by role, each as loud as its role is in kits."""
+def _loose(
+    corpus: Path, rate: int, kits: Sequence[Kit], split: str
+) -> dict[str, tuple[Layer, ...]]:
+    """Return all one-shots of a split by role, each as loud as its role is in kits."""
     files: dict[str, str] = {}
-    for name, split in kit_splits(corpus).items():
-        if split == "train":
+    for name, of in kit_splits(corpus).items():
+        if split in (of, ANY):
             for row in read_table(corpus, name):
                 notes = [int(note) for note in row["midi_notes"].split() if note.isdigit()]
                 role = next((ROLE_OF_NOTE[note] for note in notes if note in ROLE_OF_NOTE), None)
@@ -142,7 +152,7 @@ def _loose(corpus: Path, rate: int, kits: Sequence[Kit]) -> dict[str, tuple[Laye
                     files.setdefault(row["path"], role)
     for row in _manifest(corpus):
         role = _role_of(row["class"], row["articulation"])
-        if role and row["split"] == "train":
+        if role and split in (row["split"], ANY):
             files.setdefault(row["path"], role)
     loose: dict[str, list[Layer]] = {role: [] for kit in kits for role in kit.layers}
     peaks = {role: _usual_peak(kits, role) for role in loose}

@@ -142,7 +142,7 @@ def evaluate(
     ------
     GhostnoteError
         If the corpus has no groove of the split or no kit of the model that can be read, or no
-        kit of the train split that the ears could learn from.
+        kit that the ears could learn from.
     """
     spec, packed = model.spec, pack(model.spec, model.weights, options.precision)
     kits, missing = find_kits(model, options.kits or corpus)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.training import ears_training
 from ghostnote.training.audibility import audible, beginning, surroundings
 from ghostnote.training.ears import (
@@ -94,6 +95,21 @@ def test_kits_of_the_validation_split_are_for_scoring_only(tmp_path: Path) -> No
     assert told["oneshots"] == {"asked": 3, "right": 3}
     assert set(told["mixtures"]["kick"]) == {"precision", "recall", "asked"}
     assert told["mixtures"]["kick"]["asked"] == 4
+
+
+def test_without_a_train_split_the_kits_that_are_there_teach_and_it_is_told(
+    tmp_path: Path,
+) -> None:
+    grooves, corpus = tmp_path / "grooves-only", write_corpus(tmp_path / "corpus")
+    (corpus / "kits" / "index.csv").write_text("kit,split\nfirst,test\nsecond,validation\n")
+    teachers = find_teachers([grooves, corpus], RATE, tuple(NOTES), 1)
+    assert [k.name for k in teachers.kits] == ["first", "second"] and teachers.split == "any"
+    assert {role: len(layers) for role, layers in teachers.loose.items()} == dict.fromkeys(NOTES, 2)
+    pieces = [Piece("beat", 4.0, tuple(beat()))]
+    told = get_ears([grooves, corpus], RATE, tuple(NOTES), KITS, pieces).told
+    assert told["kits_split"] == "any" and told["unknown_kits"] == []
+    with pytest.raises(GhostnoteError, match="no kit in"):
+        find_teachers([grooves], RATE, tuple(NOTES), 1)
 
 
 def test_lessons_tell_only_what_can_be_heard(tmp_path: Path) -> None:
