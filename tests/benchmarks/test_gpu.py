@@ -334,6 +334,14 @@ def test_make_gpu_says_what_it_needs(tmp_path: Path) -> None:
     assert ran[0][0].startswith("typings:. -m pytest -q -m gpu tests/kernels/test_gpu.py ")
     assert ran[0][1:] == ["typings:. -m benchmarks.gpu --nvwavenet /nv --sink jack"]
     assert ran[1] == ["typings:. -m benchmarks.gpu --nvwavenet /nv --only one"]
+    python.write_text(
+        '#!/bin/sh\ncase "$*" in *torch*) exit 0;; *pytest*) exec sleep 100;; esac\necho "$@"\n'
+    )
+    hung = subprocess.run(
+        ["make", "-s", "gpu", f"PYTHON={python}", "GPU_TESTS_SECONDS=0.2"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert hung.returncode != 0 and hung.stdout == "-m benchmarks.gpu\n"
 
 
 def test_the_folders_are_the_package_where_nothing_is_installed() -> None:
