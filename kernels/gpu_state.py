@@ -269,8 +269,8 @@ class GpuState:
 
     def generate(self, out: FLOATS) -> None:
         """Write the next samples into `out` float32 [n], or [streams, n] of several streams."""
-        if out.dtype != np.float32 or not out.flags.c_contiguous:
-            raise GhostnoteError("generate: the output must be contiguous float32")
+        if out.dtype != np.float32 or not out.flags.carray:
+            raise GhostnoteError("generate: the output must be contiguous float32, and writable")
         rows = torch.from_numpy(out.reshape(self.lanes, self._count(out.shape)))
         done = 0
         while done < rows.shape[1]:

@@ -145,6 +145,9 @@ WRONG: dict[str, Callable[[], object]] = {
     "precision 'int8' is none of": lambda: gpu_state(gpu_model_of("far"), precision="int8"),
     "lane 1 of 1": lambda: gpu_state(gpu_model_of("far")).set_sampling(lane=1),
     "contiguous float32": lambda: gpu_state(gpu_model_of("far")).generate(np.zeros(3)),  # type: ignore[arg-type]
+    "and writable": lambda: gpu_state(gpu_model_of("far")).generate(
+        np.frombuffer(bytes(12), np.float32)
+    ),
     "of another shape": lambda: gpu_state(gpu_model_of("far")).restore(
         gpu_state(gpu_model_of("mixture")).save()
     ),
