@@ -107,14 +107,14 @@ def test_each_part_has_a_process_of_its_own(
     monkeypatch.setenv("COMMIT", "abc")
     monkeypatch.setattr("ghostnote.kernels.backends.missing", lambda name: "")
     monkeypatch.setattr("ghostnote.kernels.backends.interpreted", lambda: False)
-    monkeypatch.setattr(gpu, "PART_SECONDS", 1.0)
+    monkeypatch.setattr(gpu, "PART_SECONDS", 2.0)
     words = ["--only", "one,ibab,many,live", "--live-seconds", "0"]
     with pytest.raises(SystemExit, match="without figures: ibab, many"):
         gpu.main(words)
     told, troubles = capfd.readouterr()
     run = f"abc: -m benchmarks.gpu {' '.join(words)} --only "
     assert told.splitlines() == [run + name for name in ("one", "ibab", "many", "live")]
-    assert "many: no figure: not done within 1 s" in troubles
+    assert "many: no figure: not done within 2 s" in troubles
 
 
 def test_a_machine_without_git_tells_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
