@@ -6,9 +6,10 @@ Plain values; any thread. OSC counts voices from 1, records from 0.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ghostnote.inference.patterns import MAX_STEPS
 
@@ -17,15 +18,22 @@ __all__ = [
     "FRAME_NOW",
     "MAX_ROLES",
     "MAX_STEPS",
+    "ROOM_STRIKES",
     "TICKS",
+    "WAITING",
     "Command",
     "Op",
     "strike_index",
+    "strikes_fit",
 ]
 
 MAX_ROLES = 16
 TICKS = 1 << 20
 """Parts of a beat in which the beat of a strike is told."""
+
+WAITING = 8192
+"""Commands that may wait for a line or a beat."""
+ROOM_STRIKES = WAITING // 2
 
 FRAME_NOW = -1
 """The frame of a command that is due at once."""
@@ -89,3 +97,15 @@ class Command(NamedTuple):
 def strike_index(role: int, beat: float) -> int:
     """Return what tells a strike's role and its beat, 0 or later."""
     return role + MAX_ROLES * round(beat * TICKS)
+
+
+def strikes_fit(batch: npt.NDArray[Any], waiting: int) -> bool:
+    """Tell whether the strikes among commands [n] have room beside so many that wait.
+
+    They have half of it, so that what clients tell still waits for its line; those in place of
+    others, which still wait, have a fourth more, or what is full could not be changed.
+    """
+    ops = batch["op"]
+    strikes = int((ops == Op.STRIKE).sum())
+    most = ROOM_STRIKES + WAITING // 4 * int((ops == Op.STRIKE_CLEAR).any())
+    return not strikes or waiting + strikes <= most

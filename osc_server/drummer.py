@@ -231,17 +231,30 @@ class Drummers:
         if transport.rolling:
             soon = SOON_SECONDS * transport.tempo / 60.0 + EARLY
             bar = int((player.beat + soon) // player.beats) + 1
+        memory, settings = drummer.memory, drummer.settings
+        drummer.settings = player.settings
         if bar < player.next_bar:
             since = max(0.0, bar * player.beats - EARLY)
-            if not self._clear(player, since):
-                return False
             drummer.memory = player.bars[bar].memory
-            player.next_bar = bar
+            hits = self._think(player, drummer, bar, transport.tempo)
             # Late strokes of the bar before, and early ones of this, lie on both sides of the line.
             before = player.bars[bar - 1].hits if bar - 1 in player.bars else []
-            self._submit(player, [hit for hit in before if hit[0] >= since])
-        drummer.settings, player.changed, player.thought = player.settings, False, None
+            again = [hit for hit in before if hit[0] >= since]
+            # At once, and when it has been thought of: however slow we are, there is no gap.
+            if not self._submit(player, again + hits, since):
+                drummer.memory, drummer.settings = memory, settings
+                return False
+            player.bars[bar].hits, player.next_bar = hits, bar + 1
+        player.changed, player.thought = False, None
         return True
+
+    def _think(self, player: _Player, drummer: Drummer, bar: int, tempo: float) -> list[Hit]:
+        """Let a drummer play a bar; return its hits by the transport's beat."""
+        begin = bar * player.beats
+        return [
+            (max(0.0, begin + beat), role, velocity)
+            for beat, role, velocity in drummer.bar(bar, tempo, player.beats)
+        ]
 
     def _send(self, player: _Player, drummer: Drummer, tempo: float, here: float) -> None:
         """Think of bars and send them, until there are enough."""
@@ -251,12 +264,7 @@ class Drummers:
         while player.next_bar <= playing + AHEAD:
             bar, before = player.next_bar, drummer.memory
             if player.thought is None:
-                begin = bar * player.beats
-                hits = [
-                    (max(0.0, begin + beat), role, velocity)
-                    for beat, role, velocity in drummer.bar(bar, tempo, player.beats)
-                ]
-                player.thought = hits, drummer.memory
+                player.thought = self._think(player, drummer, bar, tempo), drummer.memory
             hits, drummer.memory = player.thought
             if not self._submit(player, [hit for hit in hits if hit[0] >= here]):
                 drummer.memory = before
@@ -264,12 +272,15 @@ class Drummers:
             player.bars[bar] = _Bar(hits, before)
             player.next_bar, player.thought = bar + 1, None
 
-    def _submit(self, player: _Player, hits: list[Hit]) -> bool:
+    def _submit(self, player: _Player, hits: list[Hit], since: float | None = None) -> bool:
+        """Send strikes, in place of those `since` a beat; tell whether the engine had room."""
         commands = [
             Command(Op.STRIKE, player.voice, strike_index(ROLES.index(role), beat), velocity)
             for beat, role, velocity in hits
         ]
+        if since is not None:
+            commands.insert(0, Command(Op.STRIKE_CLEAR, player.voice, value=since))
         return not commands or self._control.submit(commands, FRAME_NOW)
 
     def _clear(self, player: _Player, beat: float) -> bool:
-        return self._control.submit([Command(Op.STRIKE_CLEAR, player.voice, value=beat)], FRAME_NOW)
+        return self._submit(player, [], beat)

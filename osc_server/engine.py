@@ -26,7 +26,7 @@ from ghostnote.kernels.state import State
 
 from . import desk as c
 from .banks import Banks, next_free
-from .commands import COMMAND, FRAME_NOW, Command, Op
+from .commands import COMMAND, FRAME_NOW, WAITING, Command, Op, strikes_fit
 from .core import run
 from .gpu_bank import Gpu
 from .resample import Resampler
@@ -37,8 +37,6 @@ QUEUE = 8192
 INBOX = 256  # commands that the loop takes from the ring at once
 ROOM = QUEUE - INBOX  # those just taken are nowhere counted
 ROOM_LATER = QUEUE // 2  # so that there is always room for what is due now; a packet's, at least
-WAITING = 8192
-ROOM_STRIKES = WAITING // 2  # so that what clients tell still waits for its line
 TAP_SECONDS = 80  # of one pair of outputs; of many it is shorter, for they take as much memory
 LEAST_TAP_SECONDS = 10
 VOICE_TAP_SECONDS = 40
@@ -272,8 +270,7 @@ class Engine:
         """Hand over commands, all or none, due at `frame`; False where there is no room.
 
         What is due later has half of the queue: were it full of that, "now" would wait for it. The
-        server's `own`, which are few and due in some milliseconds, have the room of "now". Strikes,
-        which wait for their beat, have half of what may wait.
+        server's `own`, which are few and due in some milliseconds, have the room of "now".
         """
         batch = np.zeros(len(commands), COMMAND)
         for i, command in enumerate(commands):
@@ -281,12 +278,10 @@ class Engine:
         room = ROOM_LATER if frame > self.frame and not own else ROOM
         with self._lock:
             # The ring first: what the loop takes meanwhile is rather counted twice than not at all.
-            coming = self.commands.fill
-            held = coming + int(self._core.shared[c.QUEUED])
-            strikes = int((batch["op"] == Op.STRIKE).sum())
-            if strikes and int(self._core.shared[c.WAITING]) + coming + strikes > ROOM_STRIKES:
-                return False
-            return held + len(batch) <= room and self.commands.push_many(batch)
+            held = self.commands.fill + int(self._core.shared[c.QUEUED])
+            waiting = self.commands.fill + int(self._core.shared[c.WAITING])
+            fit = held + len(batch) <= room and strikes_fit(batch, waiting)
+            return fit and self.commands.push_many(batch)
 
     def load(
         self, packed: Packed, voice: int, frame: int = FRAME_NOW, note: BankNote | None = None

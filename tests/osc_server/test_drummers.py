@@ -13,7 +13,7 @@ from ghostnote.kernels.spec import ROLES
 from ghostnote.osc_server.commands import MAX_ROLES, TICKS, Command, Op
 from ghostnote.osc_server.control import Transport
 from ghostnote.osc_server.dispatch import Dispatcher
-from ghostnote.osc_server.drummer import AHEAD, Drummers
+from ghostnote.osc_server.drummer import AHEAD, EARLY, Drummers
 from ghostnote.osc_server.scene import capture, put
 from tests.osc_server.recorder import Client
 
@@ -109,6 +109,38 @@ def test_a_change_acts_from_the_next_bar_on(made: Made, file: DrummerFile) -> No
     alone.settings = DrummerSettings(style="jazz", density=0.9)
     after = [(4 * bar + t, r, v) for bar in (1, 2) for t, r, v in alone.bar(bar, 120.0)]
     assert same(band.strikes, [hit for hit in bars(0, 1) if hit[0] >= 1.0] + after)
+
+
+def test_what_is_changed_stays_until_something_else_has_been_thought_of(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the thinking is, there is no gap."""
+    band, drummers, _ = made
+    drummers.start(0)
+    drummers.tick()
+    band.roll(1.0)
+    waiting = [strike for strike in band.strikes if strike[0] < 8.0 - EARLY]
+    think = Drummer.bar
+
+    def slowly(self: Drummer, number: int, *given: object) -> object:
+        if number == 1:
+            assert [strike for strike in band.strikes if strike[0] < 8.0 - EARLY] == waiting
+        return think(self, number, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Drummer, "bar", slowly)
+    drummers.set(0, "density", 0.9)
+    drummers.tick()
+    assert [strike for strike in band.strikes if strike[0] < 8.0 - EARLY] != waiting
+    assert drummers.plays(0)
+    monkeypatch.undo()
+    then = list(band.strikes)
+    drummers.set(0, "density", 0.1)
+    band.room = False
+    drummers.tick()
+    assert band.strikes == then
+    band.room = True
+    drummers.tick()
+    assert band.strikes != then and max(beat for beat, _, _ in band.strikes) > 8.0
 
 
 def test_swing_moves_what_was_already_thought_of_and_nothing_else(made: Made) -> None:
