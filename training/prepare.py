@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,7 @@ def prepare_grooves(
     labels = dict(options.labels)
     dataset = Dataset(out, options.samplerate, options.hop)
     if labels:
-        dataset.kits = tuple(
-            name for label in sorted(set(labels.values())) for name in _ends(label)
-        )
+        dataset.kits = _textures(labels.values())
     else:
         dataset.roles, dataset.kits, dataset.chokes = ROLES, options.kits, CHOKES
     TrainConfig().spec(dataset)  # refuses what no model could be trained on, before any work
@@ -105,8 +103,8 @@ def prepare_grooves(
         reason = f"; first reason: {dataset.skipped[0]['reason']}" if dataset.skipped else ""
         raise GhostnoteError(f"corpus {corpus}: no groove of the train split is usable{reason}")
     dataset.begin()
-    if not labels:
-        dataset.kits = tuple(kit.name for kit in kits.values())
+    names = tuple(kit.name for kit in kits.values())
+    dataset.kits = _textures(labels[name] for name in names) if labels else names
     plans = {number: _plan(options, grooves, len(kits)) for number in kits}
     total, done = sum(count for plan in plans.values() for *_, count in plan), 0
     for number, kit in kits.items():
@@ -200,6 +198,11 @@ def _pick_stretch(rng: np.random.Generator, grooves: Sequence[list[Hit]]) -> lis
     hits = grooves[int(rng.choice(len(grooves), p=lengths / lengths.sum()))]
     start = float(rng.uniform(0.0, max(hits[-1][0] - CLIP_SECONDS, 0.0)))
     return crop(hits, start, CLIP_SECONDS)
+
+
+def _textures(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return what a model calls the textures of some labels."""
+    return tuple(name for label in sorted(set(labels)) for name in _ends(label))
 
 
 def _ends(label: str) -> tuple[str, str]:

@@ -227,5 +227,11 @@ def test_textures_tell_no_hits_but_how_dense_they_are(corpus: Path, tmp_path: Pa
         assert clip.kits.get(f"{label} dense", 0.0) == pytest.approx(
             min(max(dense, 0.0), 1.0), abs=0.006
         )
+    shutil.copytree(corpus, tmp_path / "spoilt")
+    table = tmp_path / "spoilt" / "kits" / "wet.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    spoilt = prepare_grooves(tmp_path / "spoilt", tmp_path / "less", options(labels=labels))
+    assert spoilt.kits == ("acoustic sparse", "acoustic dense")  # none that no clip teaches
+    assert any(entry["file"] == "kits/wet.csv" for entry in spoilt.skipped)
     with pytest.raises(GhostnoteError, match="give each kit one label"):
         options(labels=labels[:1])
