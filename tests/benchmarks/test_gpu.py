@@ -341,7 +341,7 @@ def test_make_gpu_says_what_it_needs(tmp_path: Path) -> None:
     )
     hung = subprocess.run(
         ["make", "-s", "gpu", f"PYTHON={python}", "GPU_TESTS_SECONDS=0.1"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     assert hung.returncode != 0 and hung.stdout == "-m benchmarks.gpu\n"
 

@@ -124,7 +124,7 @@ def test_one_that_is_lost_while_it_plays_is_not_heard() -> None:
     found = Player(packed, gpu).play(4, 4, 4, 13)
     np.testing.assert_array_equal(found, Player(packed, None).play(4, 4, 4, 13))
     assert 4 <= gpu.hops < 25
-    assert gpu.misses == 1
+    assert gpu.misses in (0, 1)  # 0: it was given up between two hops
     assert "an illegal memory access" in gpu.news()[0]
     gpu.close()
 

@@ -173,7 +173,7 @@ class StandIn:
         """Waits for the oldest launch."""
         self._waited += 1
         began = time.monotonic()
-        while self.words[RAN] < self._waited:
+        while self.words[RAN] < self._waited and not self.words[CLOSED]:
             time.sleep(0.001)
             if self.fail_after is not None and time.monotonic() > began + self.fail_after:
                 raise RuntimeError("CUDA error: unspecified launch failure")

@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 import soundfile
 
+from ghostnote.inference.loops import BUILT_IN
 from ghostnote.osc_server.commands import Op
 from ghostnote.osc_server.options import ServerOptions
 from ghostnote.osc_server.recorder import MASTER, Recording
@@ -96,7 +97,6 @@ def soak(options: SoakOptions) -> Soaked:
         port=0,
         log=log,
         recordings=options.folder / "recordings",
-        demo=True,
         precision=options.precision,
     )
     with running(serve) as server:
@@ -113,6 +113,10 @@ def _play(server: Server, options: SoakOptions, log: Path) -> Soaked:
     ring = server.engine.ring
     until(lambda: ring.consumed > server.sink.samplerate, "sound")
     with client_of(server.udp.port) as client:
+        # A pattern: the strikes of --demo's drummer are logged as triggers, which are counted here.
+        for role, steps in BUILT_IN["demo"].items():
+            client.send("/ghost/pattern/1", role, steps)
+        client.send("/ghost/play")
         assert client.ask("/ghost/record/start", "master")[0] == "/done"
         assert client.ask("/ghost/record/start", "voice", 1)[0] == "/done"
         time.sleep(SETTLING_SECONDS)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -412,7 +414,9 @@ def test_full_queue_is_waited_for(
         tries.append(seconds)
         control.full = len(tries) < 3
 
-    monkeypatch.setattr("ghostnote.osc_server.handling.time.sleep", sleep)
+    # Its own clock, not the module that all threads share.
+    clock = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+    monkeypatch.setattr("ghostnote.osc_server.handling.time", clock)
     control.full = True
     assert client.slow("/ghost/preset/load", "a") == [("/done", "/ghost/preset/load", "a")]
     assert len(tries) == 3

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from ghostnote.osc_server.commands import FRAME_NOW, Command, Op
@@ -268,7 +271,9 @@ def test_new_voice_and_model_wait_for_room_in_the_queue(
         naps.append(seconds)
         control.full = len(naps) % 3 != 0
 
-    monkeypatch.setattr("ghostnote.osc_server.handling.time.sleep", sleep)
+    # Its own clock, not the module that all threads share.
+    clock = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+    monkeypatch.setattr("ghostnote.osc_server.handling.time", clock)
     control.full = True
     assert client.slow("/ghost/voice/new") == [("/done", "/ghost/voice/new", 3)]
     assert len(naps) == 3

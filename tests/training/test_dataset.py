@@ -71,7 +71,12 @@ def test_the_fingerprint_is_of_the_clips(tmp_path: Path) -> None:
         (lambda d: d.pop("clips"), "KeyError"),
         (lambda d: d.update(clips=[7]), "damaged"),
         (lambda d: d["clips"][0].update(split="test"), "unknown split"),
-        (lambda d: d["clips"][0].update(kit="none"), "unknown split or kit"),
+        (lambda d: d["clips"][0].update(kits={"none": 1.0}), "unknown split or kit"),
+        (
+            lambda d: (d.update(kits=["k"]), d["clips"][0].update(kits={"k": 1.5})),
+            "impossible weight of a kit",
+        ),
+        (lambda d: d["clips"][0].update(kits=7), "damaged"),
         (lambda d: d["clips"][0].update(frames=0), "no frames"),
         (lambda d: d["clips"][0].update(file="../../secret.flac"), "outside the dataset"),
         (lambda d: d["clips"][0].update(hits=[[0, 0, 0.5]]), "impossible hit"),
