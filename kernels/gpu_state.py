@@ -18,6 +18,16 @@ import torch
 import triton
 
 from . import gpu, gpu_carry, gpu_spread
+from .asked import (
+    check_beginning,
+    check_hit,
+    check_kit,
+    check_sampling,
+    check_seed,
+    check_streams,
+    count_of,
+    rows_of,
+)
 from .control import choke_array, strike
 from .errors import GhostnoteError
 from .gpu_model import (
@@ -35,7 +45,7 @@ from .gpu_model import (
 )
 from .packing import Packed, pack
 from .spec import ModelSpec
-from .state import MAX_KIT_WEIGHT, State
+from .state import State
 from .weights import Weights
 
 FLOATS = npt.NDArray[np.float32]
@@ -115,10 +125,7 @@ class GpuState:
         streams: int = 1,
         spread: bool = False,
     ) -> None:
-        if not 1 <= streams <= MAX_STREAMS:
-            raise GhostnoteError(f"streams must be 1 to {MAX_STREAMS}, found {streams}")
-        if not 0 <= stream <= 2**63 - streams:
-            raise GhostnoteError(f"stream must be 0 to 2^63 - {streams}, found {stream}")
+        check_streams(streams, MAX_STREAMS, stream)
         if not isinstance(weights, GpuPacked):
             weights = pack_gpu(spec, weights, precision, "cpu" if interpreted() else device)
         self.packed = weights
@@ -210,8 +217,7 @@ class GpuState:
 
     def begin_at(self, index: int) -> None:
         """Count the next sample as number `index`, a hop boundary; its chances are that sample's."""
-        if index < 0 or index % self.packed.spec.hop:
-            raise GhostnoteError(f"begin_at: sample {index} is no hop boundary")
+        check_beginning(self.packed.spec, index)
         # A slot is an index under a mask, so the past moves along.
         by, at = index - self._index, 0
         self.history = self.history.roll(by, dims=0)
@@ -222,10 +228,8 @@ class GpuState:
 
     def seed(self, seed: int, lane: int | None = None, stream: int | None = None) -> None:
         """Choose the random numbers (0 to 2^63 - 1), and of these another stream if one is given."""
-        for name, value in (("seed", seed), ("stream", stream or 0)):
-            if not 0 <= value < 2**63:
-                raise GhostnoteError(f"{name} must be 0 to 2^63 - 1, found {value}")
-        rows = self._rows(lane)
+        check_seed(seed, stream)
+        rows = rows_of(lane, self.lanes)
         self.chance[0, rows] = seed
         if stream is not None:
             self.chance[1, rows] = stream
@@ -235,35 +239,22 @@ class GpuState:
         self, temperature: float = 1.0, top_k: int = 0, lane: int | None = None
     ) -> None:
         """Choose how levels are drawn: temperature 0.01 to 10, `top_k` levels (0: all)."""
-        if not 0.01 <= temperature <= 10.0:
-            raise GhostnoteError(f"temperature must be 0.01 to 10, found {temperature}")
-        if top_k < 0:
-            raise GhostnoteError(f"top_k must be 0 (all) or more, found {top_k}")
-        rows = self._rows(lane)
+        check_sampling(temperature, top_k)
+        rows = rows_of(lane, self.lanes)
         self.temperature[rows] = temperature
         self.top_k[rows] = min(top_k, self.packed.spec.choices)
         self._sent = None
 
     def set_kit(self, weights: Sequence[float], lane: int | None = None) -> None:
         """Set the kit weights [kits] from the next hop boundary on; all zero plays texture."""
-        kits = len(self.packed.spec.kits)
-        if len(weights) != kits:
-            raise GhostnoteError(f"kit weights: expected {kits}, found {len(weights)}")
-        if not all(-MAX_KIT_WEIGHT <= weight <= MAX_KIT_WEIGHT for weight in weights):
-            raise GhostnoteError(
-                f"kit weights: must be -{MAX_KIT_WEIGHT:g} to {MAX_KIT_WEIGHT:g}, found {[*weights]}"
-            )
-        self.kits[self._rows(lane)] = weights
+        check_kit(self.packed.spec, weights)
+        self.kits[rows_of(lane, self.lanes)] = weights
 
     def hit(self, role: int, velocity: float, lane: int | None = None) -> None:
         """Strike a role (number) with a velocity (0 to 1) at the next hop boundary."""
         spec = self.packed.spec
-        roles = len(spec.roles)
-        if not 0 <= role < roles:
-            raise GhostnoteError(f"hit: role {role} of a model with {roles} roles; count from 0")
-        if not 0.0 <= velocity <= 1.0:
-            raise GhostnoteError(f"hit: velocity must be 0 to 1, found {velocity}")
-        for one in range(self.lanes)[self._rows(lane)]:
+        check_hit(spec, role, velocity)
+        for one in range(self.lanes)[rows_of(lane, self.lanes)]:
             ages, velocities = self.ages[one], self.velocities[one]
             strike(ages, velocities, self._chokes, spec.ages - 1, role, velocity)
 
@@ -271,7 +262,7 @@ class GpuState:
         """Write the next samples into `out` float32 [n], or [streams, n] of several streams."""
         if out.dtype != np.float32 or not out.flags.carray:
             raise GhostnoteError("generate: the output must be contiguous float32, and writable")
-        rows = torch.from_numpy(out.reshape(self.lanes, self._count(out.shape)))
+        rows = torch.from_numpy(out.reshape(self.lanes, count_of(out.shape, self.lanes)))
         done = 0
         while done < rows.shape[1]:
             count = self._launchable(rows.shape[1] - done)
@@ -287,7 +278,7 @@ class GpuState:
         """
         spec = self.packed.spec
         fed = np.ascontiguousarray(levels, np.int64)
-        rows = fed.reshape(self.lanes, self._count(fed.shape))
+        rows = fed.reshape(self.lanes, count_of(fed.shape, self.lanes))
         if fed.size and not (fed.min() >= 0 and fed.max() < spec.levels):
             raise GhostnoteError(f"teacher forcing: levels must be 0 to {spec.levels - 1}")
         outputs = np.full((*rows.shape, spec.outputs), np.nan, np.float32)
@@ -427,21 +418,6 @@ class GpuState:
         biases = hidden @ out.flatten(start_dim=1)
         biases += packed.filter_bias.flatten()  # in place: of thousands of streams they are large
         return biases.view(hops, self.padded, *packed.filter_bias.shape)
-
-    def _rows(self, lane: int | None) -> slice:
-        if lane is None:
-            return slice(0, self.lanes)
-        if not 0 <= lane < self.lanes:
-            raise GhostnoteError(f"lane {lane} of {self.lanes}; count from 0")
-        return slice(lane, lane + 1)
-
-    def _count(self, shape: tuple[int, ...]) -> int:
-        """Return the samples a stream of an array [n] or [streams, n]."""
-        if len(shape) == 2 and shape[0] == self.lanes:
-            return shape[1]
-        if len(shape) == 1 and self.lanes == 1:
-            return shape[0]
-        raise GhostnoteError(f"state of {self.lanes} streams: found an array of shape {[*shape]}")
 
 
 def start(kernel: Any, programs: int, options: Options, *arguments: Any, **how: Any) -> None:

@@ -14,6 +14,16 @@ import numpy.typing as npt
 
 from . import cpu
 from . import packing as p
+from .asked import (
+    check_beginning,
+    check_hit,
+    check_kit,
+    check_sampling,
+    check_seed,
+    check_streams,
+    count_of,
+    rows_of,
+)
 from .errors import GhostnoteError
 from .moving import copy_lane
 from .spec import ModelSpec
@@ -21,7 +31,6 @@ from .spec import ModelSpec
 FLOATS = npt.NDArray[np.float32]
 INTS = npt.NDArray[np.int64]
 
-MAX_KIT_WEIGHT = 10.0
 MAX_LANES = 1024
 MAX_FLOATS = 1024 * 1024 * 1024  # 4 GB
 
@@ -57,10 +66,7 @@ class State:
     """
 
     def __init__(self, packed: p.Packed, seed: int = 0, stream: int = 0, streams: int = 1) -> None:
-        if not 1 <= streams <= MAX_LANES:
-            raise GhostnoteError(f"streams must be 1 to {MAX_LANES}, found {streams}")
-        if not 0 <= stream <= 2**63 - streams:
-            raise GhostnoteError(f"stream must be 0 to 2^63 - {streams}, found {stream}")
+        check_streams(streams, MAX_LANES, stream)
         self.packed = packed
         self.lanes = streams
         header = packed.header
@@ -101,8 +107,7 @@ class State:
 
     def begin_at(self, index: int) -> None:
         """Count the next sample as number `index`, a hop boundary; its chances are that sample's."""
-        if index < 0 or index % self.packed.spec.hop:
-            raise GhostnoteError(f"begin_at: sample {index} is no hop boundary")
+        check_beginning(self.packed.spec, index)
         self.ints[p.I_INDEX] = index
 
     def seed(self, seed: int, lane: int | None = None, stream: int | None = None) -> None:
@@ -110,52 +115,38 @@ class State:
 
         All lanes that are given one stream and one seed play the same.
         """
-        for name, value in (("seed", seed), ("stream", stream or 0)):
-            if not 0 <= value < 2**63:
-                raise GhostnoteError(f"{name} must be 0 to 2^63 - 1, found {value}")
-        self._lane_ints[self._rows(lane), p.L_SEED] = seed
+        check_seed(seed, stream)
+        self._lane_ints[rows_of(lane, self.lanes), p.L_SEED] = seed
         if stream is not None:
-            self._lane_ints[self._rows(lane), p.L_STREAM] = stream
+            self._lane_ints[rows_of(lane, self.lanes), p.L_STREAM] = stream
 
     def set_sampling(
         self, temperature: float = 1.0, top_k: int = 0, lane: int | None = None
     ) -> None:
         """Choose how levels are drawn: temperature 0.01 to 10, `top_k` levels (0: all)."""
-        if not 0.01 <= temperature <= 10.0:
-            raise GhostnoteError(f"temperature must be 0.01 to 10, found {temperature}")
-        if top_k < 0:
-            raise GhostnoteError(f"top_k must be 0 (all) or more, found {top_k}")
-        self._settings[self._rows(lane), p.T_TEMPERATURE] = temperature
-        self._lane_ints[self._rows(lane), p.L_TOP_K] = top_k
+        check_sampling(temperature, top_k)
+        self._settings[rows_of(lane, self.lanes), p.T_TEMPERATURE] = temperature
+        self._lane_ints[rows_of(lane, self.lanes), p.L_TOP_K] = top_k
 
     def set_kit(self, weights: Sequence[float], lane: int | None = None) -> None:
         """Set the kit weights [kits] from the next hop boundary on; all zero plays texture."""
         spec = self.packed.spec
+        check_kit(spec, weights)
         at, kits = p.T_VELOCITIES + len(spec.roles), len(spec.kits)
-        if len(weights) != kits:
-            raise GhostnoteError(f"kit weights: expected {kits}, found {len(weights)}")
-        if not all(-MAX_KIT_WEIGHT <= weight <= MAX_KIT_WEIGHT for weight in weights):
-            raise GhostnoteError(
-                f"kit weights: must be -{MAX_KIT_WEIGHT:g} to {MAX_KIT_WEIGHT:g}, found {[*weights]}"
-            )
-        self._settings[self._rows(lane), at : at + kits] = weights
+        self._settings[rows_of(lane, self.lanes), at : at + kits] = weights
 
     def hit(self, role: int, velocity: float, lane: int | None = None) -> None:
         """Strike a role (number) with a velocity (0 to 1) at the next hop boundary."""
-        roles = len(self.packed.spec.roles)
-        if not 0 <= role < roles:
-            raise GhostnoteError(f"hit: role {role} of a model with {roles} roles; count from 0")
-        if not 0.0 <= velocity <= 1.0:
-            raise GhostnoteError(f"hit: velocity must be 0 to 1, found {velocity}")
+        check_hit(self.packed.spec, role, velocity)
         header, _, ints, floats = self._places
-        for one in range(self.lanes)[self._rows(lane)]:
+        for one in range(self.lanes)[rows_of(lane, self.lanes)]:
             cpu.hit(header, ints, floats, one, role, velocity)
 
     def generate(self, out: FLOATS) -> None:
         """Write the next samples into `out` float32 [n], or [lanes, n] of several lanes."""
         if out.dtype != np.float32 or not out.flags.c_contiguous:
             raise GhostnoteError("generate: the output must be contiguous float32")
-        count = self._count(out.shape)
+        count = count_of(out.shape, self.lanes)
         cpu.run(*self._places, count, out.ctypes.data, 0, 0)
 
     def teacher_force(self, levels: INTS) -> FLOATS:
@@ -165,7 +156,7 @@ class State:
         """
         known = self.packed.spec.levels
         fed = np.ascontiguousarray(levels, np.int64)
-        count = self._count(fed.shape)
+        count = count_of(fed.shape, self.lanes)
         if fed.size and not (fed.min() >= 0 and fed.max() < known):
             raise GhostnoteError(f"teacher forcing: levels must be 0 to {known - 1}")
         outputs = np.full((*fed.shape, self.packed.spec.outputs), np.nan, np.float32)
@@ -195,7 +186,7 @@ class State:
         if (source.packed.spec, source.packed.precision) != ours:
             raise GhostnoteError("copy_lane: the other state is of a model of another shape")
         for state, number in ((self, lane), (source, other)):
-            state._rows(number)
+            rows_of(number, state.lanes)
             if state.index % hop:
                 raise GhostnoteError(
                     f"copy_lane: a state at sample {state.index} is within a hop of {hop}"
@@ -208,18 +199,3 @@ class State:
         """Note where the code is that the kernel's entries call."""
         entries = cpu.entry_points()
         self.ints[p.I_PRODUCT], self.ints[p.I_STEP] = entries.product, entries.step
-
-    def _rows(self, lane: int | None) -> slice:
-        if lane is None:
-            return slice(0, self.lanes)
-        if not 0 <= lane < self.lanes:
-            raise GhostnoteError(f"lane {lane} of {self.lanes}; count from 0")
-        return slice(lane, lane + 1)
-
-    def _count(self, shape: tuple[int, ...]) -> int:
-        """Return the samples a lane of an array [n] or [lanes, n]."""
-        if len(shape) == 2 and shape[0] == self.lanes:
-            return shape[1]
-        if len(shape) == 1 and self.lanes == 1:
-            return shape[0]
-        raise GhostnoteError(f"state of {self.lanes} lanes: found an array of shape {[*shape]}")

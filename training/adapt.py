@@ -91,29 +91,20 @@ def inherited(model: ModelFile) -> dict[str, Any]:
     return {"name": told.get("name"), "sha256": model.sha256, "sources": told.get("sources", [])}
 
 
-def check_settings(given: dict[str, Any]) -> None:
-    """Refuse settings of the network, which the model brings along.
-
-    Raises
-    ------
-    GhostnoteError
-    """
-    for name in (*_OF_NETWORK, "cycle", "cycles"):
-        if name in given:
-            option = "--" + name.replace("_", "-")
-            raise GhostnoteError(f"{option} cannot be given with --from: the model brings it along")
-
-
 def config_from(model: ModelFile, given: dict[str, Any]) -> TrainConfig:
     """Return the settings of an adaptation: the model's network, and what is given.
 
     Raises
     ------
     GhostnoteError
-        As `settings_of` and `check_settings`, or if a value is impossible.
+        As `settings_of`, if the network's own settings are given too, or if a value is impossible.
     """
-    check_settings(given)
+    network = settings_of(model)
+    for name in network:
+        if name in given:
+            option = "--" + name.replace("_", "-")
+            raise GhostnoteError(f"{option} cannot be given with --from: the model brings it along")
     learning = dict(LEARNING)
     if "steps" in given:
         learning["minutes"] = 0.0
-    return TrainConfig(**{**learning, **given, **settings_of(model)})
+    return TrainConfig(**{**learning, **given, **network})

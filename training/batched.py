@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ghostnote.inference.spread import cores
 from ghostnote.kernels.backends import why_lost
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
 from .losses import nats
-from .per_window import available_processors
 from .wavenet import WaveNet
 from .window import Window
 
@@ -88,7 +88,7 @@ class Batched:
     ) -> None:
         self.model, self.device, self.precision = model, device, precision
         self.compiled = compiled
-        self.ahead = min(DRAWERS, available_processors())
+        self.ahead = min(DRAWERS, cores())
         self.pieces = 1
         """Into how many parts a batch is split, since all of it did not fit into memory."""
         self._peak = matrix_peak(device, precision) if device.type == "cuda" else 0.0

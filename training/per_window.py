@@ -7,7 +7,6 @@ of the windows, so the result does not depend on the number of threads. One thre
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ghostnote.inference.spread import cores
 from ghostnote.kernels.spec import ModelSpec
 
 from .half import half_outputs
@@ -44,7 +44,7 @@ class PerWindow:
         self.model = model
         self.precision = precision
         self._pool = ThreadPoolExecutor(
-            threads or available_processors(), initializer=torch.set_num_threads, initargs=(1,)
+            threads or cores(), initializer=torch.set_num_threads, initargs=(1,)
         )
 
     def about(self) -> dict[str, Any]:
@@ -88,13 +88,6 @@ class PerWindow:
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown()
-
-
-def available_processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _losses(model: WaveNet, window: Window, precision: str) -> Tensor:

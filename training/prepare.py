@@ -136,11 +136,13 @@ def _plan(
     held_back = options.validation_minutes
     minutes = [
         ("train", "groove", options.groove_minutes),
-        ("train", "drill", 0.0 if options.labels else options.drill_minutes),
-        ("train", "blend", 0.0 if options.labels or kits == 1 else options.blend_minutes),
+        ("train", "drill", options.drill_minutes),
+        ("train", "blend", options.blend_minutes if kits > 1 else 0.0),
         ("validation", "groove", held_back if grooves["validation"] else 0.0),
-        ("validation", "drill", 0.0 if options.labels else held_back / 2),
+        ("validation", "drill", held_back / 2),
     ]
+    if options.labels:
+        minutes = [one for one in minutes if one[1] == "groove"]
     return [(split, kind, math.ceil(m * 60.0 / CLIP_SECONDS)) for split, kind, m in minutes]
 
 
