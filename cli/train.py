@@ -109,7 +109,7 @@ def train(
         int | None, _setting("window_hops", "Length of a window, in hops.", LEARNING)
     ] = None,
     learning_rate: Annotated[
-        float | None, _setting("learning_rate", "Highest rate of Adam.", LEARNING)
+        float | None, _setting("learning_rate", "Highest rate of a step.", LEARNING)
     ] = None,
     warmup: Annotated[
         int | None, _setting("warmup", "Steps in which the rate rises.", LEARNING)
@@ -173,6 +173,10 @@ def train(
             "Logistics of a mixture over 16 bit in place of the softmax; 10 is usual, 0 for none.",
             NETWORK,
         ),
+    ] = None,
+    emphasis: Annotated[
+        float | None,
+        _setting("emphasis", "Pre-emphasis before the levels; 0.85 for less hiss.", NETWORK),
     ] = None,
     cond_hidden: Annotated[
         str | None, _setting("cond_hidden", "Widths of the conditioning's layers.", NETWORK)

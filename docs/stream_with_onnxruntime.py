@@ -57,6 +57,11 @@ if "kick" in spec["roles"]:
     ages[:, spec["roles"].index("kick")] = np.minimum(since, spec["ages"] - 1)
 samples = play(uniforms(int(sys.argv[3]), count), np.full(count, -1), ages)
 
+emphasis, sound = np.float32(spec.get("emphasis", 0)), np.float32(0)
+for i, sample in enumerate(samples):  # what the levels speak of is pre-emphasised
+    sound = sample + emphasis * sound
+    samples[i] = sound
+
 with wave.open(sys.argv[2], "wb") as file:
     file.setparams((1, 2, rate, 0, "NONE", ""))
-    file.writeframes(np.round(samples * 32767).astype("<i2").tobytes())
+    file.writeframes(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())

@@ -29,6 +29,7 @@ def card(model: ModelFile) -> str:
             "output": f"mixture of {spec.mixtures} logistics over 16 bit"
             if spec.mixtures
             else f"softmax over {spec.levels} mu-law levels",
+            "pre-emphasis": f"{spec.emphasis:g}",
             "filter width": str(spec.filter_width),
             "receptive field": f"{spec.receptive_field} samples "
             f"({1000 * spec.receptive_field / spec.samplerate:.3g} ms)",

@@ -189,12 +189,14 @@ class _Past:
         self.struck: deque[_Struck] = deque()
         self._parts: deque[FLOATS] = deque()
         self._first = 0  # index of the first sample of these
+        self._before: FLOATS | np.float32 = np.float32(0.0)  # the sample before it, of each lane
 
     def heard(self, part: FLOATS, index: int) -> None:
         """Take in what was played [lanes, n] up to `index`; forget what is out of reach."""
         self._parts.append(part)
         while self._first + self._parts[0].shape[1] <= index - self.reach:
-            self._first += self._parts.popleft().shape[1]
+            gone = self._parts.popleft()
+            self._first, self._before = self._first + gone.shape[1], gone[:, -1]
         while self.struck and self.struck[0].at < self._first:
             self.struck.popleft()
 
@@ -203,8 +205,10 @@ class _Past:
         first = -(-self._first // self.spec.hop) * self.spec.hop
         state.begin_at(first)
         if self._parts:
-            played = np.concatenate(self._parts, axis=1)[:, first - self._first :]
-            levels = encode(self.spec, played)
+            played = np.concatenate(self._parts, axis=1)
+            after = np.column_stack([np.broadcast_to(self._before, len(played)), played[:, :-1]])
+            known = (played - np.float64(self.spec.emphasis) * after)[:, first - self._first :]
+            levels = encode(self.spec, known)
         most = max(1, CARRIED_NUMBERS // (state.lanes * self.spec.outputs))
         struck = deque(self.struck)
         while True:
@@ -212,6 +216,8 @@ class _Past:
                 _, role, velocity, lane = struck.popleft()
                 state.hit(role, velocity, lane)
             if state.index == index:
+                if self._parts:
+                    state.go_on_from(played[:, -1])
                 return
             end = min(index, state.index + most, struck[0].at if struck else index)
             state.teacher_force(levels[:, state.index - first : end - first])

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ghostnote.kernels import control
 from ghostnote.kernels.backends import CUDA_PROVIDER
+from ghostnote.kernels.emphasis import deemphasise
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
@@ -117,7 +118,7 @@ class Controls:
 
 
 class Played(NamedTuple):
-    """What one call gave: levels int64 [n], samples float32 [n], logits float32 [n, O]."""
+    """What one call gave: levels int64 [n], the sound float32 [n], logits float32 [n, O]."""
 
     levels: INTS
     samples: FLOATS
@@ -146,6 +147,8 @@ class OnnxStream:
         Samples played since the start.
     history, past : arrays
         The graph's state, replaced by every call; with `index` it can be kept and put back.
+    sound : float32 [1]
+        The last sample given out, which a model with pre-emphasis needs too.
     """
 
     def __init__(
@@ -165,6 +168,7 @@ class OnnxStream:
         spec, field = self.spec, self.spec.receptive_field
         self.index = 0
         self.history = np.full(spec.input_taps, spec.silence, np.int64)
+        self.sound = np.zeros(1, np.float32)
         self.past = np.zeros((past_rows(spec), spec.residual), np.float32)
         weights = [*kit] or [0.0] * len(spec.kits)
         piece = min(field, PIECE)
@@ -215,4 +219,5 @@ class OnnxStream:
             ["levels", "samples", "logits", "level_history_out", "past_out"], feeds
         )
         self.index += count
+        deemphasise(samples[None], self.sound, np.float32(spec.emphasis))
         return Played(levels, samples, logits)

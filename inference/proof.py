@@ -24,13 +24,14 @@ import numpy.typing as npt
 from ghostnote.kernels import levels as amplitudes
 from ghostnote.kernels import rng
 from ghostnote.kernels.backends import CUDA_PROVIDER, Checkable, open_gpu
+from ghostnote.kernels.emphasis import deemphasise
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
 from ghostnote.kernels.reference import (
     Reference,
     draw,
 )
-from ghostnote.kernels.spec import LEVELS_16, ModelSpec
+from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.state import State
 from ghostnote.kernels.weights import Weights
 
@@ -379,21 +380,22 @@ def _replay_state(model: ModelFile, proof: Proof, state: Checkable) -> Replay:
             state.teacher_force(past[first:last])
 
     by_hops(len(samples), play)
-    free = _levels(spec, model.weights, samples)
+    after = np.concatenate([np.zeros(1, np.float32), samples[:-1]])
+    if spec.mixtures:  # each hop went on from what the proof has before it
+        starts = np.arange(spec.hop, len(past), spec.hop)
+        after[starts] = amplitudes.to_sound(spec, past)[starts - 1]
+    free = _levels(spec, samples, after)
     return Replay(free, force(proof.levels), force(proof.forced_levels))
 
 
 def _levels(
-    spec: ModelSpec, weights: Weights, samples: npt.NDArray[np.float32]
-) -> npt.NDArray[np.int64]:
-    """Return the levels that samples were put out for; -1 where there is none."""
-    if spec.mixtures:
-        found = np.nan_to_num(
-            samples.astype(np.float64) * (LEVELS_16 // 2) + LEVELS_16 // 2, nan=-1
-        )
-        return np.asarray(np.where(found == np.floor(found), found, -1), np.int64)
-    # The table rises from level to level, so each sample is found in it.
-    return np.searchsorted(weights["mulaw_table"], samples).astype(np.int64)
+    spec: ModelSpec, samples: npt.NDArray[np.float32], after: npt.NDArray[np.float32]
+) -> INTS:
+    """Return the levels that samples [n] were put out for after others; -1 where there is none."""
+    found = amplitudes.encode(spec, np.nan_to_num(samples - np.float64(spec.emphasis) * after))
+    again = amplitudes.decode(spec, found)[:, None]
+    deemphasise(again, after.copy(), np.float32(spec.emphasis))  # each a stream of one sample
+    return np.where(again[:, 0] == samples, found, -1)
 
 
 def _replay_onnx(model: ModelFile, proof: Proof, provider: str = CPU_PROVIDER) -> Replay:
@@ -413,9 +415,9 @@ def _replay_onnx(model: ModelFile, proof: Proof, provider: str = CPU_PROVIDER) -
         for hop, first in enumerate(range(0, len(fed), spec.hop)):
             hop_long = slice(first, first + spec.hop)
             inputs = uniforms[hop_long], controls.part(hop, hop + 1)
-            before = stream.index, stream.history, stream.past
+            before = stream.index, stream.history, stream.past, stream.sound.copy()
             parts.append(stream.process(*inputs, None, proof.temperature).levels)
-            stream.index, stream.history, stream.past = before
+            stream.index, stream.history, stream.past, stream.sound = before
             stream.process(*inputs, fed[hop_long], proof.temperature)
         return np.concatenate(parts), np.empty((0, spec.outputs), np.float32)
 

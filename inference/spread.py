@@ -79,6 +79,10 @@ class Spread:
         """Feed `levels` int64 [lanes, n] as if they had been drawn."""
         self._each(lambda state, rows: state.teacher_force(levels[rows]))
 
+    def go_on_from(self, sound: FLOATS) -> None:
+        """Take the sample before the next as this of each lane [lanes], as `State.go_on_from` does."""
+        self._each(lambda state, rows: state.go_on_from(sound[rows]))
+
     def _each(self, work: Callable[[State, slice], object]) -> None:
         rows = [slice(*edges) for edges in itertools.pairwise(self._edges)]
         if self._pool is None:

@@ -34,6 +34,7 @@ from .activations import (
 )
 from .control import control_row, grow_older, strike
 from .draw import draw_level
+from .emphasis import sounding
 from .lanes import LANES, address_of, call_at, load_float, store_float
 from .memory import floats_at, inner, ints_at, lane_at, settings_at
 from .moving import copy_lane, relay
@@ -89,8 +90,12 @@ def run(
             for tap in range(h[p.TAPS] - 1):
                 mine[p.L_HISTORY + tap] = mine[p.L_HISTORY + tap + 1]
             mine[p.L_HISTORY + h[p.TAPS] - 1] = level
+            last = settings_at(h, si, f, lane) + 4 * p.T_SOUND
+            emphasis = load_float(w + h[p.AT_EMPHASIS])
+            sound = sounding(_sample(h, w, level), load_float(last), emphasis)
+            store_float(last, sound)
             if out:
-                store_float(out + 4 * (lane * count + i), _sample(h, w, level))
+                store_float(out + 4 * (lane * count + i), sound)
         si[p.I_INDEX] = index + 1
 
 
@@ -106,6 +111,7 @@ def prewarm(header: int, w: int, ints: int, f: int) -> None:
         settings = settings_at(h, si, f, lane)
         for tap in range(h[p.TAPS]):
             mine[p.L_HISTORY + tap] = h[p.SILENCE]
+        store_float(settings + 4 * p.T_SOUND, ZERO)
         for role in range(h[p.ROLES]):
             mine[p.L_HISTORY + h[p.TAPS] + role] = h[p.AGES] - 1
             store_float(settings + 4 * (p.T_VELOCITIES + role), ZERO)

@@ -18,6 +18,7 @@ import torch
 import triton
 
 from . import gpu, gpu_carry, gpu_spread
+from . import levels as amplitudes
 from .asked import (
     check_beginning,
     check_hit,
@@ -29,6 +30,7 @@ from .asked import (
     rows_of,
 )
 from .control import choke_array, strike
+from .emphasis import deemphasise
 from .errors import GhostnoteError
 from .gpu_model import (
     HISTORY,
@@ -105,8 +107,9 @@ class GpuState:
     bias : tensor
         Gates' biases of the hop that was begun last, [padded, L, 2, D]; without conditioning of one
         stream for all.
-    chance, top_k, temperature, ages, velocities, kits : arrays
-        Seeds, streams, offsets [3, padded], and settings and hits of each stream, on the host.
+    chance, top_k, temperature, ages, velocities, kits, sound : arrays
+        Seeds, streams, offsets [3, padded], settings and hits of each stream, and the sample that it
+        gave out last, on the host.
 
     Raises
     ------
@@ -158,6 +161,7 @@ class GpuState:
         self.ages = np.zeros((self.padded, len(spec.roles)), np.int64)
         self.velocities = np.zeros((self.padded, len(spec.roles)), np.float32)
         self.kits = np.zeros((self.padded, len(spec.kits)), np.float32)
+        self.sound = np.zeros(self.padded, np.float32)
         self._chokes = choke_array(spec)
         self.chance[1, :streams] = stream + np.arange(streams)
         self.rings = torch.zeros(
@@ -188,6 +192,7 @@ class GpuState:
         self.chance[2] = 0
         self.ages[:] = max(spec.ages - 1, 0)
         self.velocities[:] = 0.0
+        self.sound[:] = 0.0
         self.history.fill_(spec.silence)
         self._sent = None
         self.bias = self._biases(1)[0]
@@ -270,6 +275,7 @@ class GpuState:
             self._launch(count, found, None, None)
             rows[:, done : done + count] = found  # of one launch, straight from the device
             done += count
+        self._sound_on(rows.numpy())
 
     def teacher_force(self, levels: INTS) -> FLOATS:
         """Feed `levels` int64 [n] (or [streams, n]) as if they had been drawn.
@@ -291,6 +297,7 @@ class GpuState:
             self._launch(count, None, forced, found)
             outputs[:, done : done + count] = found.cpu().numpy()
             done += count
+        self._sound_on(amplitudes.decode(spec, rows))
         return outputs.reshape(*fed.shape, spec.outputs)
 
     def save(self) -> GpuSnapshot:
@@ -328,9 +335,14 @@ class GpuState:
         """
         return gpu_carry.to_cpu(self, packed or pack(self.packed.spec, self.packed.weights))
 
+    def _sound_on(self, rows: FLOATS) -> None:
+        """Turn what the levels say [streams, n] into the sound, in place (`emphasis.py`)."""
+        deemphasise(rows, self.sound, np.float32(self.packed.spec.emphasis))
+
     def _settings(self) -> tuple[npt.NDArray[np.generic], ...]:
         return (
             self.chance, self.top_k, self.temperature, self.ages, self.velocities, self.kits,
+            self.sound,
         )  # fmt: skip
 
     def _launchable(self, left: int) -> int:

@@ -6,9 +6,23 @@ import numpy as np
 import numpy.typing as npt
 
 from . import mulaw
+from .emphasis import deemphasise, emphasised
 from .spec import LEVELS_16, ModelSpec
 
 HALF = LEVELS_16 // 2
+
+
+def of_sound(spec: ModelSpec, sound: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return the levels of sound [n] that follows silence: those of what is pre-emphasised."""
+    return encode(spec, emphasised(spec, sound))
+
+
+def to_sound(spec: ModelSpec, levels: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return the sound, float32 [n], of levels [n] that begin at silence."""
+    rows = decode(spec, levels)[None]
+    deemphasise(rows, np.zeros(1, np.float32), np.float32(spec.emphasis))
+    sound: npt.NDArray[np.float32] = rows[0]
+    return sound
 
 
 def encode(spec: ModelSpec, samples: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -54,6 +54,7 @@ INTS = npt.NDArray[np.int64]
     Z,  # bytes of the gates of one layer
     # offsets in the weights
     AT_MULAW,
+    AT_EMPHASIS,
     AT_INPUT,
     AT_INPUT_BIAS,
     AT_FILTER_BIAS,
@@ -101,7 +102,7 @@ INTS = npt.NDArray[np.int64]
     LANE_INTS,
     SETTINGS,
     HEADER,
-) = range(68)
+) = range(69)
 
 # A state's ints begin with these; then come the ring positions, then LANE_INTS for each lane.
 # PRODUCT and STEP are the addresses of the compiled `add_product` and `step`.
@@ -109,8 +110,9 @@ I_PRODUCT, I_STEP, I_COUNT, I_INDEX, I_PHASE, I_RING_POS = range(6)
 # A lane's ints: these, its level history, its ages. OFFSET is added to INDEX where chance is drawn.
 # HELD is 0 but where a GPU has the lane's past (`mailbox.py`): then it is the GPU's slot + 1.
 L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HELD, L_HISTORY = range(6)
-# A lane's settings: the temperature, the roles' velocities, the kits' weights.
-T_TEMPERATURE, T_VELOCITIES = range(2)
+# A lane's settings: the temperature, the sample given out last, the roles' velocities, the kits'
+# weights.
+T_TEMPERATURE, T_SOUND, T_VELOCITIES = range(3)
 
 DEFAULT_PRECISION = "int8"
 """The fastest that costs next to nothing in quality: 0.003 bits a sample on the bundled model."""
@@ -279,6 +281,7 @@ class _Packer:
             head[AT_INPUT_BIAS] = self._put(_pad(w["input_bias"], padded(spec.residual)))
         else:
             head[AT_MULAW] = self._put(w["mulaw_table"])
+        head[AT_EMPHASIS] = self._put(np.array([spec.emphasis], np.float32))
         head[AT_PLACE] = self._put_list(_places(spec).tolist())
 
     def _conditioning(self) -> None:
@@ -306,7 +309,7 @@ class _Packer:
         layers, d = spec.layers, head[GATE]
         dense = max((padded(width) for width in spec.cond_hidden), default=0)
         aheads = [min(AHEAD, 1 << (dilation.bit_length() - 1)) for dilation in spec.dilations]
-        head[SETTINGS] = padded(1 + len(spec.roles) + len(spec.kits))
+        head[SETTINGS] = padded(T_VELOCITIES + len(spec.roles) + len(spec.kits))
         at = 0
         for slot, count in (
             (S_SETTINGS, head[SETTINGS]),

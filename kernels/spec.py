@@ -28,6 +28,7 @@ MAX_MIXTURES = 32
 LEAST_LOG_SCALE = -14.0
 """A logistic is never narrower: at e^-14 it lies within one level of 16 bit almost surely."""
 
+MAX_EMPHASIS = 0.98
 MAX_DILATION = 65536
 MAX_NAMES = 64
 MAX_LIST = 4096  # entries of a list in a file, before anything else is looked at
@@ -67,6 +68,10 @@ class ModelSpec:
         Levels of input and output: 2 to 1024 of mu-law, or the 65536 of 16 bit.
     mixtures : int
         0: a softmax over mu-law levels. 1 to 32: as many logistics over 16 bit.
+    emphasis : float
+        Levels speak of e[n] = x[n] - emphasis * x[n - 1], x the sound (pre-emphasis; LPCNet, Valin
+        & Skoglund 2019, arXiv 1810.11846, section 3.2), 0 to 0.98: the noise of the levels is then
+        softest where drums are, and hiss where they mask it.
     input_taps : int
         How many past samples the causal first layer sees.
     roles, kits : tuple of str
@@ -96,6 +101,7 @@ class ModelSpec:
     head: int = 128
     levels: int = 256
     mixtures: int = 0
+    emphasis: float = 0.0
     input_taps: int = 2
     roles: tuple[str, ...] = ()
     kits: tuple[str, ...] = ()
@@ -134,6 +140,10 @@ class ModelSpec:
         elif self.levels != LEVELS_16:
             raise GhostnoteError(
                 f"model spec: levels must be {LEVELS_16} with mixtures, found {self.levels!r}"
+            )
+        if not _is_number(self.emphasis) or not 0.0 <= self.emphasis <= MAX_EMPHASIS:
+            raise GhostnoteError(
+                f"model spec: emphasis must be 0 to {MAX_EMPHASIS}, found {self.emphasis!r}"
             )
         _check_range("input_taps", self.input_taps, 1, 8)
         for name in ("roles", "kits"):
@@ -211,10 +221,11 @@ class ModelSpec:
         return total + self.skip * self.head + self.head * self.outputs
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values; `mixtures` only where there are some."""
+        """Return the fields as JSON-ready values; those that came later only where not 0."""
         values = asdict(self)
-        if not self.mixtures:
-            del values["mixtures"]  # so that a softmax model is the file that it always was
+        for name in ("mixtures", "emphasis"):
+            if not values[name]:
+                del values[name]  # so that a model without is the file that it always was
         return values
 
     @classmethod
@@ -246,11 +257,17 @@ class ModelSpec:
                 if any(len(p) != 2 or not all(isinstance(r, str) for r in p) for p in pairs):
                     raise GhostnoteError("model spec: chokes must hold pairs of role names")
                 clean[name] = tuple((p[0], p[1]) for p in pairs)
+            elif name == "emphasis":
+                clean[name] = value  # checked with the others' ranges
             else:
                 if not isinstance(value, int) or isinstance(value, bool):
                     raise GhostnoteError(f"model spec: {name} must be a whole number: {value!r}")
                 clean[name] = value
         return cls(**clean)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_range(field: str, value: object, low: int, high: int) -> None:

@@ -163,6 +163,13 @@ class State:
         cpu.run(*self._places, count, 0, fed.ctypes.data, outputs.ctypes.data)
         return outputs
 
+    def go_on_from(self, sound: FLOATS) -> None:
+        """Take the sample before the next as this of each lane [lanes].
+
+        For lanes that were fed the levels of a sound from its middle on (`emphasis.py`).
+        """
+        self._settings[:, p.T_SOUND] = sound
+
     def save(self) -> Snapshot:
         """Take out a copy of the state."""
         packed = self.packed

@@ -16,6 +16,7 @@ from ghostnote.kernels import mailbox as m
 from ghostnote.kernels import packing as p
 from ghostnote.kernels.activations import copy_vectors
 from ghostnote.kernels.cpu import update_control
+from ghostnote.kernels.emphasis import sounding
 from ghostnote.kernels.lanes import LANES, address_of, call_at, load_float, load_int, store_float
 from ghostnote.kernels.memory import inner, ints_at, lane_at, settings_at
 from ghostnote.kernels.spec import LEVELS_16
@@ -68,7 +69,7 @@ def run_posted(
         update_control(h, w, si, f)
         sequence = _post(h, si, f, b)
         if _await(b, box, sequence):
-            _take(h, w, si, b, out)
+            _take(h, w, si, f, b, out)
             b[HOPS] += 1
             return
         b[MISSES] += 1
@@ -168,7 +169,7 @@ def _post(h: Any, si: Any, f: int, b: Any) -> int:
 
 
 @inner
-def _take(h: Any, w: int, si: Any, b: Any, out: int) -> None:
+def _take(h: Any, w: int, si: Any, f: int, b: Any, out: int) -> None:
     """Take a hop's levels in as samples [lanes, hop] and as the lanes' last levels."""
     hop, taps, last = h[p.HOP], h[p.TAPS], h[p.LEVELS] - 1
     for lane in range(si[p.I_COUNT]):
@@ -179,7 +180,11 @@ def _take(h: Any, w: int, si: Any, b: Any, out: int) -> None:
             for tap in range(taps - 1):
                 si[history + tap] = si[history + tap + 1]
             si[history + taps - 1] = level
-            store_float(out + 4 * (lane * hop + i), _sample(h, w, level))
+            last = settings_at(h, si, f, lane) + 4 * p.T_SOUND
+            emphasis = load_float(w + h[p.AT_EMPHASIS])
+            sound = sounding(_sample(h, w, level), load_float(last), emphasis)
+            store_float(last, sound)
+            store_float(out + 4 * (lane * hop + i), sound)
     si[p.I_INDEX] += hop
     store_int(b[POST] + 8 * m.NOW, load_int(b[POST] + 8 * m.NOW) + hop)
 

@@ -157,7 +157,7 @@ def to_levels(spec: ModelSpec, sound: Sound) -> LEVELS:
     fed = np.zeros(count, np.float32)
     end = samples[-count:]
     fed[count - len(end) :] = end
-    return amplitudes.encode(spec, fed)
+    return amplitudes.of_sound(spec, fed)
 
 
 def fed_samples(spec: ModelSpec) -> int:

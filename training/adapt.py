@@ -27,6 +27,7 @@ _OF_NETWORK = (
     "filter_width",
     "levels",
     "mixtures",
+    "emphasis",
     "cond_hidden",
 )
 

@@ -1,8 +1,9 @@
 """Checkpoints of a training run: one safetensors file, nothing pickled.
 
-RUN/checkpoint.safetensors holds the weights, their running mean and Adam's moments; its metadata
-holds the step, the settings and the model spec as JSON. Written beside the old one and renamed,
-so that a kill or a full disk at any moment leaves a whole file. One thread at a time.
+RUN/checkpoint.safetensors holds the weights, their running mean and the optimizer's moments
+(`muon.py`); its metadata holds the step, the settings and the model spec as JSON. Written beside the
+old one and renamed, so that a kill or a full disk at any moment leaves a whole file. One thread at a
+time.
 """
 
 from __future__ import annotations

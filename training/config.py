@@ -16,7 +16,7 @@ class TrainConfig:
     """The settings of a run; a resumed run must have the same, but for `steps` and `minutes`.
 
     Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `mixtures`,
-    `cond_hidden`) are told at `ModelSpec`; with mixtures there are 65536 levels, whatever `levels`.
+    `emphasis`, `cond_hidden`) are told at `ModelSpec`; with mixtures there are 65536 levels, whatever `levels`.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class TrainConfig:
     window_hops : int
         Length of a window in hops; the receptive field of real past comes on top.
     learning_rate : float
-        Peak of Adam's rate; it warms up over `warmup` steps and falls to zero over the last
+        Peak of the optimizer's rate (`muon.py`); it warms up over `warmup` steps and falls to zero over the last
         `decay` share of `steps` or `minutes`.
     ema : float
         Decay of the running mean of the weights, which is what is validated and exported.
@@ -68,6 +68,7 @@ class TrainConfig:
     cycle: int = 10
     levels: int = 256
     mixtures: int = 0
+    emphasis: float = 0.0
     cond_hidden: tuple[int, ...] = (128, 64)
     steps: int = 6000
     minutes: float = 0.0
@@ -130,6 +131,7 @@ class TrainConfig:
             head=self.head,
             levels=LEVELS_16 if self.mixtures else self.levels,
             mixtures=self.mixtures,
+            emphasis=self.emphasis,
             roles=roles,
             kits=kits,
             ages=ages,

@@ -98,7 +98,7 @@ class Dataset:
 
     def levels(self, clip: Clip, spec: ModelSpec) -> npt.NDArray[np.int64]:
         """Return a clip in the levels of a model, int64 [frames]."""
-        return levels.encode(spec, self.audio(clip))
+        return levels.of_sound(spec, self.audio(clip))
 
     def begin(self) -> None:
         """Make the folder ready for `add`; what an unfinished preparation left is removed.

@@ -445,7 +445,7 @@ def bits(
     state = State(packed)
     state.set_kit(kit)
     state.reset()
-    levels = amplitudes.encode(spec, audio)
+    levels = amplitudes.of_sound(spec, audio)
     struck = [(round(t * spec.samplerate), spec.roles.index(role), v) for t, role, v in hits]
     total, at = 0.0, 0
     for frame, role, velocity in [*struck, (len(levels), -1, 0.0)]:

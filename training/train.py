@@ -29,6 +29,7 @@ from .checkpoint import NAME, load_checkpoint, restore, save_checkpoint
 from .config import TrainConfig
 from .dataset import Dataset, load_dataset
 from .drawing import Draws
+from .muon import Muon
 from .per_window import PerWindow
 from .wavenet import WaveNet
 from .window import Window
@@ -263,8 +264,8 @@ def _begin(
     if base is not None:
         take_over(model, base)
     model = model.to(device)  # begun on the CPU: the same on any device
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
+    optimizer = Muon(
+        model.named_parameters(),
         lr=config.learning_rate,
         weight_decay=0.0,
         fused=True if device.type == "cuda" else None,

@@ -31,11 +31,11 @@ _CONDITIONED: dict[str, Any] = {
 GPU_SPECS: dict[str, ModelSpec] = {
     "width 3": ModelSpec(
         22050, 7, (1, 3, 2), filter_width=3, residual=9, gate=20, skip=33, head=40, levels=100,
-        input_taps=3, cond_hidden=(7, 5), **_CONDITIONED,
+        emphasis=0.9, input_taps=3, cond_hidden=(7, 5), **_CONDITIONED,
     ),
     "mixture": ModelSpec(
         24000, 5, (2, 1), residual=20, gate=18, skip=18, head=17, levels=LEVELS_16, mixtures=10,
-        input_taps=2, cond_hidden=(6,), **_CONDITIONED,
+        emphasis=0.5, input_taps=2, cond_hidden=(6,), **_CONDITIONED,
     ),
     "far": ModelSpec(16000, 16, (512, 1), residual=8, gate=8, skip=8, head=16, levels=64),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ghostnote.kernels.levels import decode, encode
+from ghostnote.kernels.levels import of_sound, to_sound
 from ghostnote.kernels.packing import Packed, pack
 from ghostnote.kernels.reference import Reference
 from ghostnote.kernels.spec import LEVELS_16, ROLES, ModelSpec
@@ -41,6 +41,7 @@ SPECS: dict[str, ModelSpec] = {
         (1, 40, 3, 32, 31),
         filter_width=3,
         levels=100,
+        emphasis=0.9,
         input_taps=3,
         kits=("one", "two"),
         cond_hidden=(7, 5, 3),
@@ -100,7 +101,7 @@ SPECS: dict[str, ModelSpec] = {
     ),
     "mixture of 10": ModelSpec(
         24000, 9, (7, 40, 5, 31), filter_width=3, residual=24, gate=18, skip=30, head=20,
-        levels=LEVELS_16, mixtures=10, input_taps=3, kits=("one", "two"), cond_hidden=(6,),
+        levels=LEVELS_16, mixtures=10, emphasis=0.5, input_taps=3, kits=("one", "two"), cond_hidden=(6,),
         **_THREE_ROLES,
     ),
     "mixture of 1": ModelSpec(
@@ -241,9 +242,9 @@ def force(model: Model, state: State, levels: INTS) -> FLOATS:
 
 
 def levels_of(model: Model, samples: Sequence[float] | FLOATS) -> INTS:
-    """Returns the level that each sample came from."""
-    found = encode(model.spec, samples)
-    assert (decode(model.spec, found) == samples).all()
+    """Returns the level that each sample of a stream from its start came from."""
+    found = of_sound(model.spec, samples)
+    assert (to_sound(model.spec, found) == samples).all()
     return found
 
 

@@ -80,6 +80,11 @@ def test_receptive_field_of_the_paper() -> None:
 
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("samplerate", {"samplerate": 999}),
+    ("emphasis", {"emphasis": -0.1}),
+    ("emphasis", {"emphasis": 0.99}),
+    ("emphasis", {"emphasis": float("nan")}),
+    ("emphasis", {"emphasis": "0.85"}),
+    ("emphasis", {"emphasis": True}),
     ("samplerate", {"samplerate": 24000.0}),
     ("samplerate", {"samplerate": True}),
     ("hop", {"hop": 0}),

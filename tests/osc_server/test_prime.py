@@ -37,7 +37,7 @@ def following(state: State, count: int = 500) -> list[float]:
 
 
 def levels_of(packed: Packed, sound: np.ndarray) -> np.ndarray:
-    return amplitudes.encode(packed.spec, sound)
+    return amplitudes.of_sound(packed.spec, sound)
 
 
 @pytest.mark.parametrize("name", ["long", "one short layer", "mixture", "mixture, one layer"])

@@ -22,7 +22,7 @@ from tests.training.small_corpus import config
 def base(hits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     """A model that has learnt a little."""
     folder = tmp_path_factory.mktemp("base")
-    train(hits.root, folder / "run", config(steps=60))
+    train(hits.root, folder / "run", config(steps=60, learning_rate=0.01))
     return export(folder / "run", folder / "base.onnx")
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.training.checkpoint import NAME, load_checkpoint, restore, save_checkpoint
 from ghostnote.training.dataset import Dataset
+from ghostnote.training.muon import Muon
 from ghostnote.training.wavenet import WaveNet
 from tests.training.small_corpus import HOP, RATE, config
 
@@ -26,7 +27,7 @@ class Trained:
         self.config = config(seed=seed)
         self.spec = self.config.spec(Dataset(Path(), RATE, HOP, ("kick",), ("one",)))
         self.model = WaveNet(self.spec)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
+        self.optimizer = Muon(self.model.named_parameters(), lr=0.01)
         for parameter in self.model.parameters():
             parameter.grad = torch.randn_like(parameter)
         self.optimizer.step()

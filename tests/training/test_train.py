@@ -17,6 +17,7 @@ from ghostnote.training.batched import Batched
 from ghostnote.training.checkpoint import NAME, load_checkpoint
 from ghostnote.training.config import TrainConfig
 from ghostnote.training.dataset import Dataset
+from ghostnote.training.muon import Muon
 from ghostnote.training.train import LOG, Progress, train
 from ghostnote.training.wavenet import WaveNet
 from tests.training.small_corpus import config, tone_dataset
@@ -263,12 +264,11 @@ def batched(model: WaveNet, *_: Any) -> Batched:
 @pytest.fixture
 def as_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The batched code and a fused Adam, as on a GPU, in fp32."""
-    plain = torch.optim.AdamW
 
-    def fused(parameters: Any, **settings: Any) -> torch.optim.AdamW:
-        return plain(parameters, **{**settings, "fused": True})
+    def fused(named: Any, **settings: Any) -> Muon:
+        return Muon(named, **{**settings, "fused": True})
 
-    monkeypatch.setattr(torch.optim, "AdamW", fused)
+    monkeypatch.setattr(loop, "Muon", fused)
     monkeypatch.setattr(loop, "_computer", batched)
 
 

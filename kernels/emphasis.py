@@ -1,0 +1,44 @@
+"""Pre-emphasis: what levels speak of, and the sound that it stands for (LPCNet, arXiv 1810.11846).
+
+e[n] = x[n] - a * x[n - 1] goes in, x[n] = e[n] + a * x[n - 1] comes out, a the model's `emphasis`.
+In the network's own loop all is e; the CPU's kernel gives x out, after the GPU's and onnxruntime's
+comes `deemphasise`. Rounded to float32 after each operation, so that all give the same bits.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from .memory import inner
+from .spec import ModelSpec
+
+FLOATS = npt.NDArray[np.float32]
+
+LEAST = np.float32(2.0**-24)
+"""Softer sound is silence, -144 dBFS: else the filter would ring in ever smaller numbers."""
+
+
+def emphasised(spec: ModelSpec, samples: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return what a model's levels speak of in sound [n] that follows silence."""
+    x = np.asarray(samples, np.float64)
+    return np.asarray(x - spec.emphasis * np.concatenate([[0.0], x[:-1]]))
+
+
+@inner
+def sounding(sample: np.float32, before: np.float32, emphasis: np.float32) -> np.float32:
+    """Return the sound x[n] of e[n] after x[n - 1], all float32."""
+    x = sample + emphasis * before
+    return x if abs(x) >= LEAST else np.float32(0.0)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def deemphasise(rows: FLOATS, before: FLOATS, emphasis: np.float32) -> None:
+    """Turn e [streams, n] into the sound, in place; `before` [streams] is and becomes its last."""
+    for stream in range(rows.shape[0]):
+        x = before[stream]
+        for i in range(rows.shape[1]):
+            x = sounding(rows[stream, i], x, emphasis)
+            rows[stream, i] = x
+        before[stream] = x
