@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ghostnote.inference.midi import Hit, read_groove
 from ghostnote.kernels.errors import GhostnoteError
@@ -218,6 +219,14 @@ def _blend(rng: np.random.Generator, kit: Kit, others: Sequence[Kit]) -> list[tu
     return [(kit, weight), (others[int(rng.integers(len(others)))], round(1.0 - weight, 2))]
 
 
+def render_together(
+    parts: Sequence[tuple[Kit, float]], hits: Sequence[tuple[int, str, float]], frames: int
+) -> npt.NDArray[np.float32]:
+    """Return hits (frame, role, velocity) as kits with weights play them together [frames]."""
+    mixed = [weight * kit.mix(hits, frames, CHOKES) for kit, weight in parts]
+    return soft_clip(np.sum(mixed, axis=0)).astype(np.float32)
+
+
 def _render_clip(
     dataset: Dataset,
     parts: Sequence[tuple[Kit, float]],
@@ -237,8 +246,7 @@ def _render_clip(
     on_grid = [hit for hit in on_grid if hit[1] in known]
     frames = int(CLIP_SECONDS * dataset.samplerate) // hop * hop
     at_frames = [(h * hop, role, v) for h, role, v in on_grid]
-    mixed = [weight * kit.mix(at_frames, frames, CHOKES) for kit, weight in parts]
-    audio = soft_clip(np.sum(mixed, axis=0)).astype(np.float32)
+    audio = render_together(parts, at_frames, frames)
     listed = [(h, ROLES.index(role), round(v, 4)) for h, role, v in on_grid if h * hop < frames]
     kits = {kit.name: weight for kit, weight in parts}
     if label is not None:
