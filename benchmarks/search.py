@@ -56,12 +56,13 @@ def main() -> None:
 
 def _train(chosen: argparse.Namespace, name: str, options: str) -> Path:
     """Train a try, or let it go on, and return its model file."""
-    run, model = chosen.out / _file(name), chosen.out / f"{_file(name)}.onnx"
+    out: Path = chosen.out
+    run, model = out / _file(name), out / f"{_file(name)}.onnx"
     if not model.exists():
         given = ["--data", str(chosen.data), *shlex.split(options)]
         if (run / "checkpoint.safetensors").exists():
             given.append("--resume")
-        with (chosen.out / f"{_file(name)}.log").open("a") as log:
+        with (out / f"{_file(name)}.log").open("a") as log:
             asked = ["train", "--run", str(run), "--minutes", f"{chosen.minutes:g}"]
             subprocess.run([*GHOSTNOTE, *asked, "--threads", "1", *given], stderr=log, check=True)
             export = ["export", "--run", str(run), "--out", str(model)]
@@ -71,7 +72,7 @@ def _train(chosen: argparse.Namespace, name: str, options: str) -> Path:
 
 def _row(chosen: argparse.Namespace, name: str, model: Path) -> list[str]:
     loaded = load_model(model)
-    training, spec = loaded.metadata["training"], loaded.spec
+    training, spec = loaded.provenance["training"], loaded.spec
     speed = _json("bench", "--model", model, "--config", "", "--precision", "int8", "--json")
     heard = _json(
         "eval", "--model", model, "--corpus", chosen.corpus, "--grooves", chosen.grooves, "--json"

@@ -234,7 +234,7 @@ class _Bench:
         if rate != spec.samplerate:
             heard = [load_kit(source, name, rate, spec.roles) for name in names]
         self.hearings = {kit.name: KitHearing(kit, self.ears) for kit in heard}
-        self.kit_judge = _train_kit_judge(kits, corpora, spec) if len(kits) > 1 else None
+        self.kit_judge = train_kit_judge(kits, corpora, spec) if len(kits) > 1 else None
 
     def measure(self, items: Sequence[tuple[Kit, Piece, int]]) -> list[Measured]:
         """Return what is found of pieces of one length, with their streams."""
@@ -269,7 +269,7 @@ class _Bench:
         return Measured(tally, (truth, generated))
 
 
-def _train_kit_judge(
+def train_kit_judge(
     kits: Sequence[Kit], corpora: Sequence[Path], spec: ModelSpec
 ) -> likeness.KitJudge:
     """Return a judge that knows the kits from rendered grooves of the train split and drills."""
