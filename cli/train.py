@@ -136,10 +136,6 @@ def train(
     clean: Annotated[
         float | None, _setting("clean", "Share of windows without such noise.", LEARNING)
     ] = None,
-    strays: Annotated[
-        float | None,
-        _setting("strays", "Share of windows that hear stretches of other sound.", LEARNING),
-    ] = None,
     onset_weight: Annotated[
         float | None,
         _setting("onset_weight", "How much more the first 10 ms of a hit count.", LEARNING),

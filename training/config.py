@@ -47,9 +47,6 @@ class TrainConfig:
         instead of into hiss.
     clean : float
         Share of windows that get no input noise.
-    strays : float
-        Share of windows in whose inputs stretches are replaced by other sound (`astray.strayed`), while
-        the targets stay: a stream that has gone astray altogether comes back to what is asked of it.
     onset_weight : float
         How much more than the rest the first 10 ms of a hit count in the loss. The moment in
         which a hit leaves silence is one sample in ten thousand, yet every live stroke begins
@@ -84,7 +81,6 @@ class TrainConfig:
     drop_control: float = 0.06
     input_noise: float = 2.0
     clean: float = 0.4
-    strays: float = 0.3
     onset_weight: float = 15.0
     silence_weight: float = 3.0
     near_hits: float = 0.75
@@ -105,7 +101,6 @@ class TrainConfig:
             ("drop_control", 0.0, 1.0),
             ("input_noise", 0.0, 64.0),
             ("clean", 0.0, 1.0),
-            ("strays", 0.0, 1.0),
             ("onset_weight", 0.0, 1000.0),
             ("silence_weight", 0.0, 1000.0),
             ("near_hits", 0.0, 1.0),

@@ -80,7 +80,6 @@ class Draws(Generic[Batch]):
                 drop_control=config.drop_control,
                 input_noise=config.input_noise,
                 clean=config.clean,
-                strays=config.strays,
                 onset_weight=config.onset_weight,
                 silence_weight=config.silence_weight,
             )

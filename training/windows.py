@@ -16,9 +16,11 @@ from ghostnote.kernels import control, levels
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
-from .astray import MULAW_STEP, noisy, strayed
 from .dataset import Dataset
 from .window import Window
+
+MULAW_STEP = np.log1p(255.0) / 128.0
+"""A step of mu-law 256 on the scale of log(1 + 255 |x|)."""
 
 SILENT = 0.99 * np.expm1(MULAW_STEP / 2.0) / 255.0
 """Amplitude up to which sound counts as silence: what mu-law 256 takes for 0."""
@@ -69,7 +71,6 @@ class Windows:
         drop_control: float = 0.0,
         input_noise: float = 0.0,
         clean: float = 0.0,
-        strays: float = 0.0,
         onset_weight: float = 0.0,
         silence_weight: float = 0.0,
     ) -> Window:
@@ -88,19 +89,21 @@ class Windows:
             start = min(max(hit - int(rng.integers(0, max(int(0.6 * body), 1))), 0), last)
         window = self.cut(number, start, dropped=bool(rng.random() < drop_control))
         window = replace(window, weights=self._weights(window, onset_weight, silence_weight))
-        inputs = window.inputs
         if input_noise and rng.random() >= clean:
-            noise = rng.standard_normal(len(inputs)) * rng.uniform(0.0, input_noise)
-            inputs = noisy(self.spec, inputs, noise)
-        if strays and rng.random() < strays:
-            inputs = strayed(self.spec, inputs, rng, lambda count: self._any(rng, count))
-        return replace(window, inputs=inputs)
+            noise = rng.standard_normal(len(window.inputs)) * rng.uniform(0.0, input_noise)
+            return replace(window, inputs=self._astray(window.inputs, noise))
+        return window
 
-    def _any(self, rng: np.random.Generator, count: int) -> npt.NDArray[Any]:
-        """Return so many levels in a row, of any clip; a short one is repeated."""
-        clip = self.levels[int(rng.choice(len(self.levels), p=self.weights))]
-        start = int(rng.integers(0, max(len(clip) - count, 0) + 1))
-        return np.resize(clip[start : start + count], count)
+    def _astray(
+        self, inputs: npt.NDArray[np.int64], noise: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.int64]:
+        """Return levels moved by noise in steps of mu-law 256."""
+        spec = self.spec
+        if spec.levels == 256:
+            return np.clip(inputs + np.rint(noise).astype(np.int64), 0, 255)
+        samples = levels.decode(spec, inputs).astype(np.float64)
+        loud = np.sign(samples) * np.log1p(255.0 * np.abs(samples)) + noise * MULAW_STEP
+        return levels.encode(spec, np.sign(loud) * np.expm1(np.abs(loud)) / 255.0)
 
     def _is_silent(self, found: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         low, high = self.silent

@@ -27,7 +27,6 @@ from ghostnote.training.dataset import Dataset
         ("drop_control", 2.0),
         ("input_noise", -0.1),
         ("clean", 1.5),
-        ("strays", -0.1),
         ("onset_weight", -1.0),
         ("silence_weight", -1.0),
         ("near_hits", -0.5),

@@ -138,7 +138,6 @@ TONE: dict[str, Any] = {
     "steps": 60,
     "window_hops": 100,
     "learning_rate": 0.01,
-    "strays": 0.0,
     "ema": 0.9,
 }
 
