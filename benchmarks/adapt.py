@@ -15,11 +15,6 @@ taught this kit too, as they should know what they are asked for; and how far th
 spectra lie from the one-shots'. The truth is the kit's own one-shots, rendered.
 """
 
-if __name__ == "__main__":  # before numba is imported, which may not reuse code of another version
-    from ghostnote.cli.compile_cache import use_compile_cache
-
-    use_compile_cache()
-
 import argparse
 import csv
 import json

@@ -10,11 +10,6 @@ after them. With a corpus that holds the kits' one-shots all is measured on thes
 training/morphing.py.
 """
 
-if __name__ == "__main__":  # before numba is imported, which may not reuse code of another version
-    from ghostnote.cli.compile_cache import use_compile_cache
-
-    use_compile_cache()
-
 import argparse
 import itertools
 import json
