@@ -55,11 +55,15 @@ class Spread:
             state.seed(seed, mine, stream)
 
     def set_sampling(
-        self, temperature: float = 1.0, top_k: int = 0, lane: int | None = None
+        self,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        lane: int | None = None,
+        attack: float | None = None,
     ) -> None:
         """Choose how levels are drawn."""
         for state, mine in self._of(lane):
-            state.set_sampling(temperature, top_k, mine)
+            state.set_sampling(temperature, top_k, mine, attack)
 
     def set_kit(self, weights: Sequence[float], lane: int | None = None) -> None:
         """Set the kit weights from the next hop boundary on."""

@@ -28,10 +28,11 @@ def check_seed(seed: int, stream: int | None) -> None:
             raise GhostnoteError(f"{name} must be 0 to 2^63 - 1, found {value}")
 
 
-def check_sampling(temperature: float, top_k: int) -> None:
+def check_sampling(temperature: float, top_k: int, attack: float | None) -> None:
     """Refuse what no level can be drawn by."""
-    if not 0.01 <= temperature <= 10.0:
-        raise GhostnoteError(f"temperature must be 0.01 to 10, found {temperature}")
+    for name, value in (("temperature", temperature), ("attack", attack)):
+        if value is not None and not 0.01 <= value <= 10.0:
+            raise GhostnoteError(f"{name} must be 0.01 to 10, found {value}")
     if top_k < 0:
         raise GhostnoteError(f"top_k must be 0 (all) or more, found {top_k}")
 

@@ -61,7 +61,11 @@ class Streams(Protocol):
         """Choose the random numbers."""
 
     def set_sampling(
-        self, temperature: float = 1.0, top_k: int = 0, lane: int | None = None
+        self,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        lane: int | None = None,
+        attack: float | None = None,
     ) -> None:
         """Choose how levels are drawn."""
 

@@ -67,6 +67,24 @@ def grow_older(ages: INTS, forgotten: int) -> None:
 
 
 @nb.njit(cache=True, nogil=True)
+def attack_of(temperature: float) -> float:
+    """Return the temperature at which players draw the first 10 ms of a hit: as trained, at least.
+
+    To leave silence is one unlikely level; below 1 it becomes unlikelier still, and hits go missing.
+    What keeps a tail from going astray need not touch them.
+    """
+    return max(temperature, 1.0)
+
+
+@nb.njit(cache=True, nogil=True)
+def youngest(ages: INTS, most: int) -> int:
+    """Return the least of some ages [roles] (hops), `most` where all are more."""
+    for role in range(ages.shape[0]):
+        most = min(most, ages[role])
+    return most
+
+
+@nb.njit(cache=True, nogil=True)
 def control_row(ages: INTS, velocities: FLOATS, kits: FLOATS, table: FLOATS, row: FLOATS) -> None:
     """Write the control features of one hop into `row` [2 * F * roles + kits]."""
     features = table.shape[1]

@@ -32,7 +32,7 @@ from .activations import (
     relu,
     zero_vectors,
 )
-from .control import control_row, grow_older, strike
+from .control import control_row, grow_older, strike, youngest
 from .draw import draw_level
 from .emphasis import sounding
 from .lanes import LANES, address_of, call_at, load_float, store_float
@@ -85,7 +85,8 @@ def run(
                 u, v = uniform_pair(mine[p.L_SEED], mine[p.L_STREAM], at)
                 weights = f + 4 * (lanes * h[p.S_WEIGHTS] + lane * h[p.OUT])
                 sums = f + 4 * (lanes * h[p.S_SUMS] + lane * LANES)
-                temperature = load_float(settings_at(h, si, f, lane))
+                settings = settings_at(h, si, f, lane)
+                temperature = load_float(settings + 4 * temperature_of(mine[p.L_FRESH]))
                 level = draw_level(h, found, weights, sums, temperature, mine[p.L_TOP_K], u, v)
             for tap in range(h[p.TAPS] - 1):
                 mine[p.L_HISTORY + tap] = mine[p.L_HISTORY + tap + 1]
@@ -145,6 +146,12 @@ def _sample(h: INTS, w: int, level: int) -> np.float32:
 
 
 @inner
+def temperature_of(fresh: int) -> int:
+    """Return which of a lane's settings is the temperature of a hop."""
+    return p.T_ATTACK if fresh else p.T_TEMPERATURE
+
+
+@inner
 def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
     """Compute each layer's gate bias of the hop that begins, from the lanes' ages and kits."""
     lanes, product = si[p.I_COUNT], si[p.I_PRODUCT]
@@ -168,6 +175,7 @@ def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
             floats_at(w + h[p.AT_AGE_TABLE], h[p.AGES] * features).reshape((h[p.AGES], features)),
             floats_at(x + 4 * inputs * lane, inputs),
         )
+        si[lane_at(h, lane) + p.L_FRESH] = youngest(ages, h[p.ATTACK]) < h[p.ATTACK]
         grow_older(ages, h[p.AGES] - 1)
     for i in range(h[p.DENSE]):
         width = h[h[p.AT_DENSE_WIDTH] + i]

@@ -56,7 +56,8 @@ def play(
     """Advance `lanes` streams (whole tiles) by `count` samples from sample `index` on.
 
     `chance` int64 [3, lanes] holds seed, stream number and offset of the index; `bias` the gates'
-    biases of hop after hop of `hop` samples, the first of which begins with this launch. Writes
+    biases, and `temperatures` [hops, lanes] those, of hop after hop of `hop` samples, the first of
+    which begins with this launch. Writes
     samples float32 [streams, count] to `out`, or with FORCED feeds levels int32 [streams, count] and
     writes the outputs float32 [streams, count, O]. Without TOP_K `top_ks` is not looked at.
     """
@@ -64,7 +65,7 @@ def play(
     there = lane < streams
     seed, stream = tl.load(chance + lane), tl.load(chance + lanes + lane)
     offset = tl.load(chance + 2 * lanes + lane)
-    temperature, top_k = tl.load(temperatures + lane), tl.load(top_ks + lane)
+    top_k = tl.load(top_ks + lane)
     newest = level_at(history, index - 1, lane, lanes)
     for i in range(count):
         tl.debug_barrier()  # what the last sample stored is read by other threads
@@ -87,6 +88,7 @@ def play(
                 tl.store(row + 2 * s.outputs, third, mask=inside)
         else:
             u, v = uniforms(seed, stream, now + offset)
+            temperature = tl.load(temperatures + (i // hop) * lanes + lane)
             newest = draw(first, second, third, temperature, top_k, u, v, s, TOP_K)
             tl.store(out + at, sample_of(newest, floats, s), mask=there)
         keep_level(history, now, newest, lane, lanes)

@@ -39,7 +39,9 @@ def from_cpu(gpu: GpuState, cpu: State) -> None:
     gpu.chance[2, :n] = lanes[:, p.L_OFFSET]
     gpu.top_k[:n] = np.minimum(lanes[:, p.L_TOP_K], spec.choices)
     gpu.temperature[:n] = settings[:, p.T_TEMPERATURE]
+    gpu.attack[:n] = settings[:, p.T_ATTACK]
     gpu.sound[:n] = settings[:, p.T_SOUND]
+    gpu.fresh[:n] = lanes[:, p.L_FRESH]
     roles, kits = len(spec.roles), len(spec.kits)
     gpu.ages[:n] = lanes[:, p.L_HISTORY + spec.input_taps :]
     gpu.velocities[:n] = settings[:, p.T_VELOCITIES : p.T_VELOCITIES + roles]
@@ -74,7 +76,9 @@ def to_cpu(gpu: GpuState, packed: Packed) -> State:
     lanes[:, p.L_SEED], lanes[:, p.L_STREAM], lanes[:, p.L_OFFSET] = gpu.chance[:, :n]
     lanes[:, p.L_TOP_K] = gpu.top_k[:n]
     settings[:, p.T_TEMPERATURE] = gpu.temperature[:n]
+    settings[:, p.T_ATTACK] = gpu.attack[:n]
     settings[:, p.T_SOUND] = gpu.sound[:n]
+    lanes[:, p.L_FRESH] = gpu.fresh[:n]
     roles, kits = len(spec.roles), len(spec.kits)
     lanes[:, p.L_HISTORY + spec.input_taps :] = gpu.ages[:n]
     settings[:, p.T_VELOCITIES : p.T_VELOCITIES + roles] = gpu.velocities[:n]

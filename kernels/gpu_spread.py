@@ -131,7 +131,7 @@ def play_group(
     sums = words + groups * s.tile * (s.residual + s.skip) + row * s.out + q[None, :]
     seed, stream = tl.load(chance + lane), tl.load(chance + lanes + lane)
     offset = tl.load(chance + 2 * lanes + lane)
-    temperature, top_k = tl.load(temperatures + lane), tl.load(top_ks + lane)
+    top_k = tl.load(top_ks + lane)
     newest = level_at(history, index - 1, lane, lanes)
     x = tl.full((s.tile, s.residual), 0.0, tl.float32)
     first = group * G
@@ -202,6 +202,7 @@ def play_group(
                     tl.store(into + 2 * s.outputs, three, mask=known)
             else:
                 u, v = uniforms(seed, stream, now + offset)
+                temperature = tl.load(temperatures + (i // hop) * lanes + lane)
                 newest = draw(one, two, three, temperature, top_k, u, v, s, TOP_K)
                 tl.store(out + to, sample_of(newest, floats, s), mask=there)
             keep_level(history, now, newest, lane, lanes)

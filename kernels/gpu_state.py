@@ -107,9 +107,9 @@ class GpuState:
     bias : tensor
         Gates' biases of the hop that was begun last, [padded, L, 2, D]; without conditioning of one
         stream for all.
-    chance, top_k, temperature, ages, velocities, kits, sound : arrays
-        Seeds, streams, offsets [3, padded], settings and hits of each stream, and the sample that it
-        gave out last, on the host.
+    chance, top_k, temperature, attack, ages, velocities, kits, sound, fresh : arrays
+        Seeds, streams, offsets [3, padded], settings and hits of each stream, the sample that it gave
+        out last, and whether a hit is fresh in the present hop, on the host.
 
     Raises
     ------
@@ -158,6 +158,8 @@ class GpuState:
         self.chance = np.zeros((3, self.padded), np.int64)  # seeds, streams, offsets
         self.top_k = np.zeros(self.padded, np.int32)
         self.temperature = np.ones(self.padded, np.float32)
+        self.attack = np.ones(self.padded, np.float32)
+        self.fresh = np.zeros(self.padded, np.bool_)
         self.ages = np.zeros((self.padded, len(spec.roles)), np.int64)
         self.velocities = np.zeros((self.padded, len(spec.roles)), np.float32)
         self.kits = np.zeros((self.padded, len(spec.kits)), np.float32)
@@ -241,12 +243,17 @@ class GpuState:
         self._sent = None
 
     def set_sampling(
-        self, temperature: float = 1.0, top_k: int = 0, lane: int | None = None
+        self,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        lane: int | None = None,
+        attack: float | None = None,
     ) -> None:
-        """Choose how levels are drawn: temperature 0.01 to 10, `top_k` levels (0: all)."""
-        check_sampling(temperature, top_k)
+        """Choose how levels are drawn, as `State.set_sampling` does."""
+        check_sampling(temperature, top_k, attack)
         rows = rows_of(lane, self.lanes)
         self.temperature[rows] = temperature
+        self.attack[rows] = temperature if attack is None else attack
         self.top_k[rows] = min(top_k, self.packed.spec.choices)
         self._sent = None
 
@@ -342,7 +349,7 @@ class GpuState:
     def _settings(self) -> tuple[npt.NDArray[np.generic], ...]:
         return (
             self.chance, self.top_k, self.temperature, self.ages, self.velocities, self.kits,
-            self.sound,
+            self.sound, self.attack, self.fresh,
         )  # fmt: skip
 
     def _launchable(self, left: int) -> int:
@@ -363,13 +370,17 @@ class GpuState:
         outputs: torch.Tensor | None,
     ) -> None:
         spec, packed, s = self.packed.spec, self.packed, self.shape
-        bias, hop = self.bias[None], count
+        bias, hop, fresh = self.bias[None], count, self.fresh[None]
         if spec.conditioning and self._index % spec.hop == 0:
             hop = spec.hop
-            bias = self._biases(-(-count // hop))
-            self.bias = bias[-1]
+            hops = np.arange(-(-count // hop))
+            if spec.roles:
+                fresh = self.ages.min(axis=1) + hops[:, None] < spec.attack  # [hops, padded]
+            bias = self._biases(len(hops))
+            self.bias, self.fresh = bias[-1], fresh[-1]
+        temperatures = np.where(fresh, self.attack, self.temperature)
         if self._sent is None:
-            arrays = (self.chance, self.top_k, self.temperature)
+            arrays = (self.chance, self.top_k)
             self._sent = tuple(torch.from_numpy(a.copy()).to(packed.device) for a in arrays)
         arguments = (
             packed.matrices,
@@ -378,6 +389,9 @@ class GpuState:
             self.rings,
             self.history,
             *self._sent,
+            torch.from_numpy(np.broadcast_to(temperatures, (len(bias), self.padded)).copy()).to(
+                packed.device
+            ),
             bias,
             out,
             forced,

@@ -50,6 +50,7 @@ INTS = npt.NDArray[np.int64]
     CONTROL,
     DENSE,
     CHOKES,
+    ATTACK,  # hops that a hit is fresh for
     ROW,  # bytes of one layer input in a ring, with its scale
     Z,  # bytes of the gates of one layer
     # offsets in the weights
@@ -102,17 +103,18 @@ INTS = npt.NDArray[np.int64]
     LANE_INTS,
     SETTINGS,
     HEADER,
-) = range(69)
+) = range(70)
 
 # A state's ints begin with these; then come the ring positions, then LANE_INTS for each lane.
 # PRODUCT and STEP are the addresses of the compiled `add_product` and `step`.
 I_PRODUCT, I_STEP, I_COUNT, I_INDEX, I_PHASE, I_RING_POS = range(6)
 # A lane's ints: these, its level history, its ages. OFFSET is added to INDEX where chance is drawn.
-# HELD is 0 but where a GPU has the lane's past (`mailbox.py`): then it is the GPU's slot + 1.
-L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HELD, L_HISTORY = range(6)
-# A lane's settings: the temperature, the sample given out last, the roles' velocities, the kits'
-# weights.
-T_TEMPERATURE, T_SOUND, T_VELOCITIES = range(3)
+# HELD is 0 but where a GPU has the lane's past (`mailbox.py`): then it is the GPU's slot + 1. FRESH is 1
+# in a hop in which a hit is fresh.
+L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HELD, L_FRESH, L_HISTORY = range(7)
+# A lane's settings: the temperature, that of fresh hits, the sample given out last, the roles'
+# velocities, the kits' weights.
+T_TEMPERATURE, T_ATTACK, T_SOUND, T_VELOCITIES = range(4)
 
 DEFAULT_PRECISION = "int8"
 """The fastest that costs next to nothing in quality: 0.003 bits a sample on the bundled model."""
@@ -233,6 +235,7 @@ class _Packer:
             (CONTROL, padded(spec.conditioning)),
             (DENSE, len(spec.cond_hidden)),
             (CHOKES, len(spec.chokes)),
+            (ATTACK, spec.attack),
             (ROW, 4 * r if wide else -(-(r + 4) // 64) * 64),  # whole vectors, also for copying
             (Z, 4 * d if wide else d),
         ):

@@ -20,6 +20,9 @@ Below 1, so that a level that the network holds for nearly impossible is not dra
 seconds: 24,000 draws a second find every crumb of probability. docs/sound.md has the comparison.
 """
 
+ATTACK_SECONDS = 0.01
+"""For so long after a hit levels may be drawn at a temperature of their own (`control.attack_of`)."""
+
 MAX_LAYERS = 128
 MAX_CHANNELS = 1024
 MAX_LEVELS = 1024
@@ -187,6 +190,12 @@ class ModelSpec:
     def receptive_field(self) -> int:
         """Number of past samples that one output depends on."""
         return (self.filter_width - 1) * sum(self.dilations) + self.input_taps
+
+    @property
+    def attack(self) -> int:
+        """Number of hops for which a hit is fresh: 10 ms, or less if it is forgotten before."""
+        hops = max(1, round(ATTACK_SECONDS * self.samplerate / self.hop))
+        return min(hops, max(self.ages - 1, 0))
 
     @property
     def silence(self) -> int:

@@ -89,7 +89,7 @@ class State:
         at = streams * int(header[p.S_SETTINGS])
         size = int(header[p.SETTINGS])
         self._settings = self.floats[at : at + streams * size].reshape(streams, size)
-        self._settings[:, p.T_TEMPERATURE] = 1.0
+        self._settings[:, [p.T_TEMPERATURE, p.T_ATTACK]] = 1.0
         self.seed(seed)
         if packed.spec.kits:
             self.set_kit([1.0] + [0.0] * (len(packed.spec.kits) - 1))
@@ -121,11 +121,20 @@ class State:
             self._lane_ints[rows_of(lane, self.lanes), p.L_STREAM] = stream
 
     def set_sampling(
-        self, temperature: float = 1.0, top_k: int = 0, lane: int | None = None
+        self,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        lane: int | None = None,
+        attack: float | None = None,
     ) -> None:
-        """Choose how levels are drawn: temperature 0.01 to 10, `top_k` levels (0: all)."""
-        check_sampling(temperature, top_k)
-        self._settings[rows_of(lane, self.lanes), p.T_TEMPERATURE] = temperature
+        """Choose how levels are drawn: temperature 0.01 to 10, `top_k` levels (0: all).
+
+        `attack` is the temperature for 10 ms after every hit; None: it is the same.
+        """
+        check_sampling(temperature, top_k, attack)
+        rows = rows_of(lane, self.lanes)
+        self._settings[rows, p.T_TEMPERATURE] = temperature
+        self._settings[rows, p.T_ATTACK] = temperature if attack is None else attack
         self._lane_ints[rows_of(lane, self.lanes), p.L_TOP_K] = top_k
 
     def set_kit(self, weights: Sequence[float], lane: int | None = None) -> None:

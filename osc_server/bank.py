@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ghostnote.kernels import packing as p
+from ghostnote.kernels.control import attack_of
 from ghostnote.kernels.lanes import call_at, load_int, store_float
 
 from .desk import Core, inner
@@ -127,8 +128,9 @@ def configure_lane(core: Core, number: int, bank: int, lane: int) -> None:
     voice, mine = core.voices[number], lane_ints(core, bank, lane)
     store_int(mine + 8 * p.L_SEED, voice.seed)
     store_int(mine + 8 * p.L_TOP_K, voice.top_k)
-    at = lane_settings(core, bank, lane) + 4 * p.T_TEMPERATURE
-    store_float(at, np.float32(voice.temperature))
+    at = lane_settings(core, bank, lane)
+    store_float(at + 4 * p.T_TEMPERATURE, np.float32(voice.temperature))
+    store_float(at + 4 * p.T_ATTACK, np.float32(attack_of(voice.temperature)))
 
 
 @inner

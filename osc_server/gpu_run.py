@@ -15,7 +15,7 @@ from numba import njit, types
 from ghostnote.kernels import mailbox as m
 from ghostnote.kernels import packing as p
 from ghostnote.kernels.activations import copy_vectors
-from ghostnote.kernels.cpu import update_control
+from ghostnote.kernels.cpu import temperature_of, update_control
 from ghostnote.kernels.emphasis import sounding
 from ghostnote.kernels.lanes import LANES, address_of, call_at, load_float, load_int, store_float
 from ghostnote.kernels.memory import inner, ints_at, lane_at, settings_at
@@ -159,7 +159,8 @@ def _post(h: Any, si: Any, f: int, b: Any) -> int:
         store_int(to + 8 * m.TOP_K, si[mine + p.L_TOP_K])
         for tap in range(taps):
             store_int(to + 8 * (m.HISTORY + tap), si[mine + p.L_HISTORY + tap])
-        store_float(floats + 4 * lane, load_float(settings_at(h, si, f, lane)))
+        drawn = 4 * temperature_of(si[mine + p.L_FRESH])
+        store_float(floats + 4 * lane, load_float(settings_at(h, si, f, lane) + drawn))
         for half in range(lane * halves, (lane + 1) * halves):
             copy_vectors(sent + half * theirs_wide, biases + half * mine_wide, h[p.GATE] // LANES)
     store_int(post + 8 * m.LANES, lanes)

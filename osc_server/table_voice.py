@@ -99,7 +99,7 @@ SAMPLING: Final = (
     ),
     one(
         "/ghost/voice/{V}/temperature",
-        "How freely the model chooses.",
+        "How freely the model chooses; the first 10 ms of each hit at 1 at least, or hits go missing.",
         Argument(
             "temperature",
             "f",

@@ -64,7 +64,8 @@ def struck(it: Model, states: list[Any]) -> list[Any]:
     spec = it.spec
     for state in states:
         for lane in range(state.lanes):
-            state.set_sampling(0.6 + 0.1 * lane, (0, 1, 5, 10_000)[lane % 4], lane)
+            top_k = (0, 1, 5, 10_000)[lane % 4]
+            state.set_sampling(0.6 + 0.1 * lane, top_k, lane, 1.4 - 0.05 * lane)
             if spec.kits:
                 state.set_kit([0.1 * lane, 1.0 - 0.1 * lane], lane)
                 state.hit(lane % 3, 0.3 + 0.02 * lane, lane)

@@ -65,6 +65,43 @@ def test_a_hit_within_a_hop_starts_at_the_next_hop(name: str) -> None:
     assert same_bits(out[0], out[2])
 
 
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("name", CONDITIONED)
+def test_fresh_hits_have_a_temperature_of_their_own(name: str, streams: int) -> None:
+    """As if it were set by hand, hop by hop, in the lane that is struck."""
+    it = model(name)
+    spec, hops = it.spec, 3 * it.spec.attack + 8
+    struck = {2: 0, spec.attack + 9: 1}  # hop: role
+    a, b = (State(it.packed, 3, streams=streams) for _ in range(2))
+    a.set_sampling(0.5, attack=1.4)
+    found = np.zeros((2, streams, hops * spec.hop), np.float32)
+    since = hops
+    for hop in range(hops):
+        since += 1
+        if hop in struck:
+            since = 0
+            for state in (a, b):
+                state.hit(struck[hop], 0.9, streams - 1)
+        b.set_sampling(0.5)
+        b.set_sampling(1.4 if since < spec.attack else 0.5, lane=streams - 1)
+        for state, rows in zip((a, b), found, strict=True):
+            part = np.zeros((streams, spec.hop), np.float32)
+            state.generate(part if streams > 1 else part[0])
+            rows[:, hop * spec.hop : (hop + 1) * spec.hop] = part
+    assert same_bits(found[0], found[1])
+    # it was heard: the streams would else be alike
+    plain = State(it.packed, 3, streams=streams)
+    plain.set_sampling(0.5)
+    plain.hit(0, 0.9)
+    loud = State(it.packed, 3, streams=streams)
+    loud.set_sampling(0.5, attack=5.0)
+    loud.hit(0, 0.9)
+    pair = np.zeros((2, streams, hops * spec.hop), np.float32)
+    plain.generate(pair[0] if streams > 1 else pair[0, 0])
+    loud.generate(pair[1] if streams > 1 else pair[1, 0])
+    assert not same_bits(pair[0], pair[1])
+
+
 @pytest.mark.parametrize("name", CONDITIONED)
 def test_hits_chokes_and_kits_change_what_is_played(name: str) -> None:
     """The comparisons of this file are not of streams that ignore their control."""
@@ -252,6 +289,7 @@ BAD: dict[str, Callable[[State], object]] = {
     "temperature must be 0.01 to 10": lambda s: s.set_sampling(0.0),
     "temperature must be 0.01 to 10, found nan": lambda s: s.set_sampling(float("nan")),
     "top_k must be 0": lambda s: s.set_sampling(1.0, -1),
+    "attack must be 0.01 to 10": lambda s: s.set_sampling(1.0, attack=11.0),
     "kit weights: expected 2, found 1": lambda s: s.set_kit([1.0]),
     "kit weights: must be -10 to 10": lambda s: s.set_kit([float("nan"), 0.0]),
     "kit weights: must be -10 to": lambda s: s.set_kit([0.0, 1e300]),
