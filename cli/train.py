@@ -176,7 +176,7 @@ def train(
     ] = None,
     emphasis: Annotated[
         float | None,
-        _setting("emphasis", "Pre-emphasis before the levels; 0.85 for less hiss.", NETWORK),
+        _setting("emphasis", "Pre-emphasis before the levels, 0 to 0.98: less hiss, a rougher low end.", NETWORK),
     ] = None,
     cond_hidden: Annotated[
         str | None, _setting("cond_hidden", "Widths of the conditioning's layers.", NETWORK)
