@@ -176,7 +176,11 @@ def train(
     ] = None,
     emphasis: Annotated[
         float | None,
-        _setting("emphasis", "Pre-emphasis before the levels, 0 to 0.98: less hiss, a rougher low end.", NETWORK),
+        _setting(
+            "emphasis",
+            "Pre-emphasis before the levels, 0 to 0.98: less hiss, a rougher low end.",
+            NETWORK,
+        ),
     ] = None,
     cond_hidden: Annotated[
         str | None, _setting("cond_hidden", "Widths of the conditioning's layers.", NETWORK)
