@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostnote.kernels.backends import Streams, is_loss
-from ghostnote.kernels.control import attack_of
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.levels import encode
 from ghostnote.kernels.packing import Packed
-from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.spec import LEAST_ATTACK, ModelSpec
 from ghostnote.kernels.state import State
 
 from .device import Device
@@ -141,7 +140,9 @@ class Lanes:
         """Return a new state with what the takes ask for."""
         for lane, take in enumerate(self.takes):
             state.seed(take.seed, lane, take.stream)
-            state.set_sampling(take.temperature, take.top_k, lane, attack_of(take.temperature))
+            state.set_sampling(
+                take.temperature, take.top_k, lane, max(take.temperature, LEAST_ATTACK)
+            )
             if take.kit is not None:
                 state.set_kit(take.kit, lane)
         state.reset()

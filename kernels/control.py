@@ -67,16 +67,6 @@ def grow_older(ages: INTS, forgotten: int) -> None:
 
 
 @nb.njit(cache=True, nogil=True)
-def attack_of(temperature: float) -> float:
-    """Return the temperature at which players draw the first 10 ms of a hit: as trained, at least.
-
-    To leave silence is one unlikely level; below 1 it becomes unlikelier still, and hits go missing.
-    What keeps a tail from going astray need not touch them.
-    """
-    return max(temperature, 1.0)
-
-
-@nb.njit(cache=True, nogil=True)
 def youngest(ages: INTS, most: int) -> int:
     """Return the least of some ages [roles] (hops), `most` where all are more."""
     for role in range(ages.shape[0]):

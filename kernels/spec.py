@@ -21,7 +21,14 @@ seconds: 24,000 draws a second find every crumb of probability. docs/sound.md ha
 """
 
 ATTACK_SECONDS = 0.01
-"""For so long after a hit levels may be drawn at a temperature of their own (`control.attack_of`)."""
+"""For so long after a hit levels may be drawn at a temperature of their own."""
+
+LEAST_ATTACK = 1.0
+"""That temperature, at least, wherever people listen: as trained.
+
+To leave silence is one unlikely level. Below 1 it becomes unlikelier still, and hits go missing; what
+keeps a tail from going astray need not touch them.
+"""
 
 MAX_LAYERS = 128
 MAX_CHANNELS = 1024

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ghostnote.kernels import packing as p
-from ghostnote.kernels.control import attack_of
 from ghostnote.kernels.lanes import call_at, load_int, store_float
+from ghostnote.kernels.spec import LEAST_ATTACK
 
 from .desk import Core, inner
 from .native import call_hit, store_int, store_release
@@ -130,7 +130,7 @@ def configure_lane(core: Core, number: int, bank: int, lane: int) -> None:
     store_int(mine + 8 * p.L_TOP_K, voice.top_k)
     at = lane_settings(core, bank, lane)
     store_float(at + 4 * p.T_TEMPERATURE, np.float32(voice.temperature))
-    store_float(at + 4 * p.T_ATTACK, np.float32(attack_of(voice.temperature)))
+    store_float(at + 4 * p.T_ATTACK, np.float32(max(voice.temperature, LEAST_ATTACK)))
 
 
 @inner

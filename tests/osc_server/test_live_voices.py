@@ -96,6 +96,7 @@ def test_record_grab_and_prime(server: Server, client: Client, tmp_path: Path) -
     client.send("/ghost/record/format", "24")
     client.send("/ghost/tempo", 1000.0)
     until(lambda: server.engine.tempo == 1000.0, "the tempo")
+    client.answers(0.8)  # three bars of it: the one in which it changed is longer
     answer = client.ask("/ghost/record/grab", 0.25, "bar")
     assert answer[0] == "/done", answer
     info = soundfile.info(str(answer[2]))
