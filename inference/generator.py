@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ghostnote.kernels.backends import Streams, is_loss
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.levels import encode
+from ghostnote.kernels.levels import of_sound
 from ghostnote.kernels.packing import Packed
 from ghostnote.kernels.spec import LEAST_ATTACK, ModelSpec
 from ghostnote.kernels.state import State
@@ -208,9 +208,7 @@ class _Past:
         state.begin_at(first)
         if self._parts:
             played = np.concatenate(self._parts, axis=1)
-            after = np.column_stack([np.broadcast_to(self._before, len(played)), played[:, :-1]])
-            known = (played - np.float64(self.spec.emphasis) * after)[:, first - self._first :]
-            levels = encode(self.spec, known)
+            levels = of_sound(self.spec, played, self._before)[:, first - self._first :]
         most = max(1, CARRIED_NUMBERS // (state.lanes * self.spec.outputs))
         struck = deque(self.struck)
         while True:

@@ -219,5 +219,5 @@ class OnnxStream:
             ["levels", "samples", "logits", "level_history_out", "past_out"], feeds
         )
         self.index += count
-        deemphasise(samples[None], self.sound, np.float32(spec.emphasis))
+        deemphasise(spec, samples[None], self.sound)
         return Played(levels, samples, logits)

@@ -392,10 +392,10 @@ def _levels(
     spec: ModelSpec, samples: npt.NDArray[np.float32], after: npt.NDArray[np.float32]
 ) -> INTS:
     """Return the levels that samples [n] were put out for after others; -1 where there is none."""
-    found = amplitudes.encode(spec, np.nan_to_num(samples - np.float64(spec.emphasis) * after))
-    again = amplitudes.decode(spec, found)[:, None]
-    deemphasise(again, after.copy(), np.float32(spec.emphasis))  # each a stream of one sample
-    return np.where(again[:, 0] == samples, found, -1)
+    found = amplitudes.of_sound(spec, np.nan_to_num(samples)[:, None], np.nan_to_num(after))
+    again = amplitudes.decode(spec, found)
+    deemphasise(spec, again, after.copy())  # each a stream of one sample
+    return np.where(again[:, 0] == samples, found[:, 0], -1)
 
 
 def _replay_onnx(model: ModelFile, proof: Proof, provider: str = CPU_PROVIDER) -> Replay:

@@ -91,10 +91,7 @@ def run(
             for tap in range(h[p.TAPS] - 1):
                 mine[p.L_HISTORY + tap] = mine[p.L_HISTORY + tap + 1]
             mine[p.L_HISTORY + h[p.TAPS] - 1] = level
-            last = settings_at(h, si, f, lane) + 4 * p.T_SOUND
-            emphasis = load_float(w + h[p.AT_EMPHASIS])
-            sound = sounding(_sample(h, w, level), load_float(last), emphasis)
-            store_float(last, sound)
+            sound = give_out(h, w, si, f, lane, level)
             if out:
                 store_float(out + 4 * (lane * count + i), sound)
         si[p.I_INDEX] = index + 1
@@ -136,6 +133,16 @@ def hit(header: int, ints: int, f: int, lane: int, role: int, velocity: float) -
         role,
         velocity,
     )
+
+
+@inner
+def give_out(h: INTS, w: int, si: INTS, f: int, lane: int, level: int) -> np.float32:
+    """Return the sound of a lane's new level, and keep it for the next."""
+    kept = settings_at(h, si, f, lane) + 4 * p.T_SOUND
+    emphasis = load_float(w + h[p.AT_EMPHASIS])
+    sound = sounding(_sample(h, w, level), load_float(kept), emphasis)
+    store_float(kept, sound)
+    return np.float32(sound)
 
 
 @inner

@@ -20,10 +20,13 @@ LEAST = np.float32(2.0**-24)
 """Softer sound is silence, -144 dBFS: else the filter would ring in ever smaller numbers."""
 
 
-def emphasised(spec: ModelSpec, samples: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return what a model's levels speak of in sound [n] that follows silence."""
+def emphasised(
+    spec: ModelSpec, samples: npt.ArrayLike, before: npt.ArrayLike = 0.0
+) -> npt.NDArray[np.float64]:
+    """Return what a model's levels speak of in sound [..., n] that follows a sample [...]."""
     x = np.asarray(samples, np.float64)
-    return np.asarray(x - spec.emphasis * np.concatenate([[0.0], x[:-1]]))
+    first = np.broadcast_to(np.asarray(before, np.float64), x.shape[:-1])[..., None]
+    return np.asarray(x - spec.emphasis * np.concatenate([first, x[..., :-1]], axis=-1))
 
 
 @inner
@@ -33,9 +36,17 @@ def sounding(sample: np.float32, before: np.float32, emphasis: np.float32) -> np
     return x if abs(x) >= LEAST else np.float32(0.0)
 
 
+def deemphasise(spec: ModelSpec, rows: FLOATS, before: FLOATS) -> None:
+    """Turn e [streams, n] into the sound, in place; `before` [streams] is and becomes its last.
+
+    Without emphasis e is the sound, and `before` is left, as it counts for nothing.
+    """
+    if spec.emphasis:
+        _deemphasise(rows, before, np.float32(spec.emphasis))
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def deemphasise(rows: FLOATS, before: FLOATS, emphasis: np.float32) -> None:
-    """Turn e [streams, n] into the sound, in place; `before` [streams] is and becomes its last."""
+def _deemphasise(rows: FLOATS, before: FLOATS, emphasis: np.float32) -> None:
     for stream in range(rows.shape[0]):
         x = before[stream]
         for i in range(rows.shape[1]):

@@ -282,7 +282,7 @@ class GpuState:
             self._launch(count, found, None, None)
             rows[:, done : done + count] = found  # of one launch, straight from the device
             done += count
-        self._sound_on(rows.numpy())
+        deemphasise(self.packed.spec, rows.numpy(), self.sound)
 
     def teacher_force(self, levels: INTS) -> FLOATS:
         """Feed `levels` int64 [n] (or [streams, n]) as if they had been drawn.
@@ -304,7 +304,8 @@ class GpuState:
             self._launch(count, None, forced, found)
             outputs[:, done : done + count] = found.cpu().numpy()
             done += count
-        self._sound_on(amplitudes.decode(spec, rows))
+        if spec.emphasis:  # only the last sample is wanted
+            deemphasise(spec, amplitudes.decode(spec, rows), self.sound)
         return outputs.reshape(*fed.shape, spec.outputs)
 
     def save(self) -> GpuSnapshot:
@@ -341,10 +342,6 @@ class GpuState:
         `packed` is the model as the CPU plays it, in fp32 if it is not given.
         """
         return gpu_carry.to_cpu(self, packed or pack(self.packed.spec, self.packed.weights))
-
-    def _sound_on(self, rows: FLOATS) -> None:
-        """Turn what the levels say [streams, n] into the sound, in place (`emphasis.py`)."""
-        deemphasise(rows, self.sound, np.float32(self.packed.spec.emphasis))
 
     def _settings(self) -> tuple[npt.NDArray[np.generic], ...]:
         return (

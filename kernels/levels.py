@@ -12,15 +12,17 @@ from .spec import LEVELS_16, ModelSpec
 HALF = LEVELS_16 // 2
 
 
-def of_sound(spec: ModelSpec, sound: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return the levels of sound [n] that follows silence: those of what is pre-emphasised."""
-    return encode(spec, emphasised(spec, sound))
+def of_sound(
+    spec: ModelSpec, sound: npt.ArrayLike, before: npt.ArrayLike = 0.0
+) -> npt.NDArray[np.int64]:
+    """Return the levels of sound [..., n] that follows a sample [...]: of what is pre-emphasised."""
+    return encode(spec, emphasised(spec, sound, before))
 
 
 def to_sound(spec: ModelSpec, levels: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """Return the sound, float32 [n], of levels [n] that begin at silence."""
     rows = decode(spec, levels)[None]
-    deemphasise(rows, np.zeros(1, np.float32), np.float32(spec.emphasis))
+    deemphasise(spec, rows, np.zeros(1, np.float32))
     sound: npt.NDArray[np.float32] = rows[0]
     return sound
 

@@ -135,7 +135,7 @@ class State:
         rows = rows_of(lane, self.lanes)
         self._settings[rows, p.T_TEMPERATURE] = temperature
         self._settings[rows, p.T_ATTACK] = temperature if attack is None else attack
-        self._lane_ints[rows_of(lane, self.lanes), p.L_TOP_K] = top_k
+        self._lane_ints[rows, p.L_TOP_K] = top_k
 
     def set_kit(self, weights: Sequence[float], lane: int | None = None) -> None:
         """Set the kit weights [kits] from the next hop boundary on; all zero plays texture."""

@@ -15,11 +15,9 @@ from numba import njit, types
 from ghostnote.kernels import mailbox as m
 from ghostnote.kernels import packing as p
 from ghostnote.kernels.activations import copy_vectors
-from ghostnote.kernels.cpu import temperature_of, update_control
-from ghostnote.kernels.emphasis import sounding
+from ghostnote.kernels.cpu import give_out, temperature_of, update_control
 from ghostnote.kernels.lanes import LANES, address_of, call_at, load_float, load_int, store_float
 from ghostnote.kernels.memory import inner, ints_at, lane_at, settings_at
-from ghostnote.kernels.spec import LEVELS_16
 
 from .native import load_acquire_at, monotonic_ns, sleep_us, store_int, store_release_at
 
@@ -181,21 +179,9 @@ def _take(h: Any, w: int, si: Any, f: int, b: Any, out: int) -> None:
             for tap in range(taps - 1):
                 si[history + tap] = si[history + tap + 1]
             si[history + taps - 1] = level
-            last = settings_at(h, si, f, lane) + 4 * p.T_SOUND
-            emphasis = load_float(w + h[p.AT_EMPHASIS])
-            sound = sounding(_sample(h, w, level), load_float(last), emphasis)
-            store_float(last, sound)
-            store_float(out + 4 * (lane * hop + i), sound)
+            store_float(out + 4 * (lane * hop + i), give_out(h, w, si, f, lane, level))
     si[p.I_INDEX] += hop
     store_int(b[POST] + 8 * m.NOW, load_int(b[POST] + 8 * m.NOW) + hop)
-
-
-@inner
-def _sample(h: Any, w: int, level: int) -> float:
-    if h[p.MIXTURES]:
-        half = LEVELS_16 // 2
-        return (level - half) / half
-    return float(load_float(w + h[p.AT_MULAW] + 4 * level))
 
 
 @inner

@@ -32,12 +32,12 @@ def test_it_is_the_filter_of_the_paper() -> None:
 def test_pieces_and_streams_of_their_own() -> None:
     rows = np.random.default_rng(1).standard_normal((2, 99)).astype(np.float32)
     whole, before = rows.copy(), np.zeros(2, np.float32)
-    deemphasise(whole, before, np.float32(0.85))
+    deemphasise(SPEC, whole, before)
     assert (before == whole[:, -1]).all()
     parts, before = [], np.zeros(2, np.float32)
     for part in np.split(rows, [1, 40], axis=1):
         part = part.copy()
-        deemphasise(part, before, np.float32(0.85))
+        deemphasise(SPEC, part, before)
         parts.append(part)
     assert (np.concatenate(parts, axis=1) == whole).all()
 
@@ -45,7 +45,7 @@ def test_pieces_and_streams_of_their_own() -> None:
 def test_silence_becomes_true_silence() -> None:
     rows = np.zeros((1, 300), np.float32)
     rows[0, 0] = 1.0
-    deemphasise(rows, np.zeros(1, np.float32), np.float32(0.85))
+    deemphasise(SPEC, rows, np.zeros(1, np.float32))
     assert rows[0, 50] > 0.0
     assert (rows[0, 110:] == 0.0).all()  # 0.85 ** 103 is -145 dB
 

@@ -25,8 +25,10 @@ from ghostnote.osc_server.native import load_acquire_at, sleep_us, store_release
 
 POLLS, HOPS = 400, 200  # of a launch
 HEADER, WEIGHTS, RUN, POST, FLOATS, JOURNAL, LEVELS, DONE, SLOTS, GATE = range(10)
-QUEUED, RAN, CLOSED, PLAYED, HANG_AT, HANG_MS, WORDS = range(10, 17)
-"""Words of a stand-in: addresses and sizes; launches; the hop in which it hangs, and for how long."""
+QUEUED, RAN, CLOSED, PLAYED, HANG_AT, HANG_MS, ASTRAY, WORDS = range(10, 18)
+"""Words of a stand-in: addresses and sizes; launches; the hop in which it hangs, and for how long;
+what it adds to the levels that it hands over.
+"""
 
 _call_run = call_at(8)
 
@@ -91,7 +93,7 @@ def _hop(c, ints, floats, count):  # type: ignore[no-untyped-def]
             mine[p.L_OFFSET] = load_int(post + 8 * m.INDEX) + i - 1
             _call_run(c[RUN], c[HEADER], c[WEIGHTS], np.int64(si.ctypes.data), f, 1, 0, 0, 0)
             level = mine[p.L_HISTORY + taps - 1]
-            ints_at(c[LEVELS])[lane * hop + i] = level
+            ints_at(c[LEVELS])[lane * hop + i] = level + c[ASTRAY]
             _rows(c, h, si, f, slot, now + i, False)
 
 

@@ -13,6 +13,7 @@ import pytest
 from numba.core.runtime import _nrt_python
 
 from ghostnote.kernels import cpu
+from ghostnote.kernels import levels as amplitudes
 from ghostnote.kernels.mailbox import Layout
 from ghostnote.kernels.packing import Packed, pack
 from ghostnote.kernels.state import State
@@ -21,7 +22,8 @@ from ghostnote.osc_server import gpu_run
 from ghostnote.osc_server.commands import Command, Op
 from ghostnote.osc_server.engine import Engine, EngineOptions
 from ghostnote.osc_server.gpu_bank import Gpu, Player
-from tests.osc_server.gpu_stand_in import HOPS, StandIn
+from ghostnote.osc_server.ring import ring_read
+from tests.osc_server.gpu_stand_in import ASTRAY, HOPS, StandIn
 from tests.osc_server.noisy_model import NOISY
 from tests.osc_server.test_engine import Frames, allocations, busy, trig
 from tests.osc_server.waiting import until
@@ -80,6 +82,12 @@ def stage() -> Iterator[Stage]:
 
 def noisy(seed: int = 3, precision: str = "fp32") -> Packed:
     return pack(NOISY, random_weights(NOISY, seed), precision)
+
+
+def heard_of(player: Engine) -> bool:
+    """Takes what the ring holds, as a sink does; whether that was sound."""
+    out = np.empty((256, 2), np.float32)
+    return bool(ring_read(player.ring.header, player.ring.data, out, len(out)))
 
 
 def come_and_go(player: Engine) -> Frames:
@@ -270,6 +278,16 @@ def test_a_hop_that_is_posted_allocates_nothing(stage: Stage) -> None:
             _nrt_python.memsys_disable_stats()
 
 
+def test_a_level_that_there_is_not_is_no_address(stage: Stage) -> None:
+    """What a GPU has written is not trusted: it would be read from anywhere in this process."""
+    player = stage.engine(noisy(), stage.gpu())
+    stage.made[0].words[ASTRAY] = 2**22
+    highest, lowest = amplitudes.decode(NOISY, [NOISY.levels - 1, 0])
+    np.testing.assert_array_equal(player.render(9 * HOP), 2 * highest)  # of two voices
+    stage.made[0].words[ASTRAY] = -(2**22)
+    np.testing.assert_array_equal(player.render(18 * HOP), 2 * lowest)
+
+
 def test_bf16_is_carried_over_too(stage: Stage) -> None:
     packed = noisy(precision="bf16")
     player = stage.engine(packed, stage.gpu((33, FOREVER), SHORT))
@@ -289,10 +307,9 @@ def test_live_it_is_waited_for_and_a_hop_is_awaited_for_half_a_ring(
         return stage.made[-1]
 
     gpu = Gpu(opener)
-    player = Engine(noisy(), EngineOptions(48000, ring=960), gpu)
+    player = Engine(noisy(), EngineOptions(48000, ring=9600), gpu)
     stage.engines.append(player)
     player.start(urgent=True)
-    until(lambda: player.ring.fill > 500, "sound")
-    assert gpu.hops > 0
-    assert gpu._residents[0].box[gpu_run.DEADLINE] == 10_000_000
+    until(lambda: heard_of(player) and gpu.hops > 0, "a hop of the GPU's")
+    assert gpu._residents[0].box[gpu_run.DEADLINE] == 100_000_000
     player.close()
