@@ -92,13 +92,12 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     refuse_known(model, kit, given.corpus / "manifest.csv")
     theirs, _ = find_kits(model, given.corpus)
     near = min(theirs, key=lambda other: shots_apart_db(kit, other))
+    as_near = [float(name == near.name) for name in spec.kits]
     out = given.out or Path("runs") / f"adapt-{model.name}-{kit.name}"
     out.mkdir(parents=True, exist_ok=True)
     players = {
         "before, as the mean of its kits": with_kit(model, kit.name, np.ones(len(spec.kits))),
-        f"before, as {near.name}": with_kit(
-            model, kit.name, [float(name == near.name) for name in spec.kits]
-        ),
+        f"before, as {near.name}": with_kit(model, kit.name, as_near),
     }
     for minutes in (*sorted(m for m in given.at if m < given.minutes), given.minutes):
         adapted = load_model(_adapt(given, model, out, minutes))
@@ -107,8 +106,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     taught = teaching(given.corpus, kit.name, out / "corpus")
     options = EvalOptions(grooves=given.grooves, cache=user_cache() / "ghostnote")
     rows = {name: _judge(player, kit, judge, taught, options) for name, player in players.items()}
-    known = _judge(with_kit(model, near.name, [float(name == near.name) for name in spec.kits]),
-                   near, judge, None, options)  # fmt: skip
+    known = _judge(with_kit(model, near.name, as_near), near, judge, None, options)
     return {
         "model": model.name,
         "model_sha256": model.sha256,
