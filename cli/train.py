@@ -133,6 +133,10 @@ def train(
             "input_noise", "Largest noise on a window's past, in steps of mu-law 256.", LEARNING
         ),
     ] = None,
+    drift: Annotated[
+        float | None,
+        _setting("drift", "Largest slow noise on a window's past, by the sound itself.", LEARNING),
+    ] = None,
     clean: Annotated[
         float | None, _setting("clean", "Share of windows without such noise.", LEARNING)
     ] = None,
@@ -179,6 +183,14 @@ def train(
         _setting(
             "emphasis",
             "Pre-emphasis before the levels, 0 to 0.98: less hiss, a rougher low end.",
+            NETWORK,
+        ),
+    ] = None,
+    age_features: Annotated[
+        int | None,
+        _setting(
+            "age_features",
+            "What is told of a hit's age: 15 features, or 27, which follow low tones.",
             NETWORK,
         ),
     ] = None,

@@ -18,14 +18,23 @@ from .spec import ModelSpec
 FLOATS = npt.NDArray[np.float32]
 INTS = npt.NDArray[np.int64]
 
+ENVELOPES = (10.0, 80.0, 500.0)  # ms
+TRIANGLES = 12
+WAVES = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0)  # Hz: octaves, up to half of the hops' usual rate
+WAVES_FADE = 300.0  # ms
+AGE_FEATURES = len(ENVELOPES) + TRIANGLES + 2 * len(WAVES)
+"""Columns that an age table can have."""
+
 
 def age_table(spec: ModelSpec) -> FLOATS:
     """Return the features of a hit's age, shape [ages, age_features].
 
-    Column 0 to 2 are exponential envelopes of 10, 80 and 500 ms. The others are triangles over
+    Column 0 to 2 are exponential envelopes of 10, 80 and 500 ms. The next 12 are triangles over
     log2(1 + age in ms), centred at 0, 1, 3, 7, ... ms: they name the age finely while it is
-    small, so that a network can learn the very samples that follow a hit. The last row is zero:
-    a hit so old is forgotten.
+    small, so that a network can learn the very samples that follow a hit. From column 15 on come
+    sine and cosine of the age at 8 to 256 Hz, which fade with 300 ms (Fourier features, Tancik et
+    al. 2020, arXiv 2006.10739, section 4): they tell where in its course a low tone is, which else only the
+    past samples know, and drawn samples forget it. The last row is zero: a hit so old is forgotten.
 
     >>> spec = ModelSpec(24000, 24, (1,), roles=("kick",), ages=4096, age_features=15,
     ...                  cond_hidden=(8,))
@@ -33,9 +42,13 @@ def age_table(spec: ModelSpec) -> FLOATS:
     [1.0, 1.0, 1.0, 1.0, 0.0]
     """
     milliseconds = np.arange(spec.ages) * (1000.0 * spec.hop / spec.samplerate)
-    columns = [np.exp(-milliseconds / tau) for tau in (10.0, 80.0, 500.0)]
+    columns = [np.exp(-milliseconds / tau) for tau in ENVELOPES]
     octave = np.log2(1.0 + milliseconds)
-    columns += [np.maximum(0.0, 1.0 - np.abs(octave - i)) for i in range(spec.age_features - 3)]
+    columns += [np.maximum(0.0, 1.0 - np.abs(octave - i)) for i in range(TRIANGLES)]
+    fade = np.exp(-milliseconds / WAVES_FADE)
+    for hertz in WAVES:
+        angle = 2e-3 * np.pi * hertz * milliseconds
+        columns += [fade * np.sin(angle), fade * np.cos(angle)]
     table = np.stack(columns[: spec.age_features], axis=1)
     table[-1] = 0.0
     return table.astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ghostnote.kernels import control
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import LEVELS_16, ModelSpec
 
@@ -16,7 +17,7 @@ class TrainConfig:
     """The settings of a run; a resumed run must have the same, but for `steps` and `minutes`.
 
     Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `mixtures`,
-    `emphasis`, `cond_hidden`) are told at `ModelSpec`; with mixtures there are 65536 levels, whatever `levels`.
+    `emphasis`, `age_features`, `cond_hidden`) are told at `ModelSpec`; with mixtures there are 65536 levels, whatever `levels`.
 
     Parameters
     ----------
@@ -45,8 +46,13 @@ class TrainConfig:
         draws its own, from 0 to this), in steps of mu-law 256 for any head. The targets stay
         clean, so the network learns to pull a stream that has gone astray back to the drum
         instead of into hiss.
+    drift : float
+        Largest root mean square of slow noise that is added to a window's inputs before that, by
+        the sound's own over 10 ms; its spectrum falls above a corner of 20 Hz to 2 kHz that each
+        window draws. What a stream that plays freely goes astray by is slow, which white noise is
+        not: from it the network learns to take a low tone's course from the hit that began it.
     clean : float
-        Share of windows that get no input noise.
+        Share of windows that get neither.
     onset_weight : float
         How much more than the rest the first 10 ms of a hit count in the loss. The moment in
         which a hit leaves silence is one sample in ten thousand, yet every live stroke begins
@@ -69,6 +75,7 @@ class TrainConfig:
     levels: int = 256
     mixtures: int = 0
     emphasis: float = 0.0
+    age_features: int = control.AGE_FEATURES
     cond_hidden: tuple[int, ...] = (128, 64)
     steps: int = 6000
     minutes: float = 0.0
@@ -80,6 +87,7 @@ class TrainConfig:
     ema: float = 0.998
     drop_control: float = 0.06
     input_noise: float = 2.0
+    drift: float = 0.5
     clean: float = 0.4
     onset_weight: float = 15.0
     silence_weight: float = 3.0
@@ -94,12 +102,14 @@ class TrainConfig:
             ("window_hops", 1, 10**6),
             ("cycles", 1, 64),
             ("cycle", 1, 16),
+            ("age_features", 1, control.AGE_FEATURES),
             ("learning_rate", 0.0, 1.0),
             ("warmup", 0, 10**9),
             ("decay", 0.0, 1.0),
             ("ema", 0.0, 0.999999),
             ("drop_control", 0.0, 1.0),
             ("input_noise", 0.0, 64.0),
+            ("drift", 0.0, 10.0),
             ("clean", 0.0, 1.0),
             ("onset_weight", 0.0, 1000.0),
             ("silence_weight", 0.0, 1000.0),
@@ -135,7 +145,7 @@ class TrainConfig:
             roles=roles,
             kits=kits,
             ages=ages,
-            age_features=15 if roles else 0,
+            age_features=self.age_features if roles else 0,
             cond_hidden=self.cond_hidden if roles or kits else (),
             chokes=dataset.chokes,
         )
@@ -162,6 +172,8 @@ class TrainConfig:
     def from_json(cls, values: object) -> TrainConfig:
         """Build a config from `to_json`'s form; fields that are missing get their defaults.
 
+        Runs that were begun before there were `age_features` and `drift` go on with what they had.
+
         Raises
         ------
         GhostnoteError
@@ -172,4 +184,5 @@ class TrainConfig:
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise GhostnoteError(f"training: unknown setting {unknown[0]!r} in the checkpoint")
-        return cls(**{**values, "cond_hidden": tuple(values.get("cond_hidden", ()))})
+        before = {"age_features": 15, "drift": 0.0}
+        return cls(**{**before, **values, "cond_hidden": tuple(values.get("cond_hidden", ()))})

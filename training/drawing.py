@@ -79,6 +79,7 @@ class Draws(Generic[Batch]):
                 near_hits=config.near_hits,
                 drop_control=config.drop_control,
                 input_noise=config.input_noise,
+                drift=config.drift,
                 clean=config.clean,
                 onset_weight=config.onset_weight,
                 silence_weight=config.silence_weight,

@@ -16,13 +16,11 @@ from ghostnote.kernels import control, levels
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
+from . import astray
 from .dataset import Dataset
 from .window import Window
 
-MULAW_STEP = np.log1p(255.0) / 128.0
-"""A step of mu-law 256 on the scale of log(1 + 255 |x|)."""
-
-SILENT = 0.99 * np.expm1(MULAW_STEP / 2.0) / 255.0
+SILENT = 0.99 * np.expm1(astray.MULAW_STEP / 2.0) / 255.0
 """Amplitude up to which sound counts as silence: what mu-law 256 takes for 0."""
 
 _PURPOSE = {"train": "train on", "validation": "validate on"}
@@ -70,6 +68,7 @@ class Windows:
         near_hits: float = 0.0,
         drop_control: float = 0.0,
         input_noise: float = 0.0,
+        drift: float = 0.0,
         clean: float = 0.0,
         onset_weight: float = 0.0,
         silence_weight: float = 0.0,
@@ -89,21 +88,14 @@ class Windows:
             start = min(max(hit - int(rng.integers(0, max(int(0.6 * body), 1))), 0), last)
         window = self.cut(number, start, dropped=bool(rng.random() < drop_control))
         window = replace(window, weights=self._weights(window, onset_weight, silence_weight))
-        if input_noise and rng.random() >= clean:
-            noise = rng.standard_normal(len(window.inputs)) * rng.uniform(0.0, input_noise)
-            return replace(window, inputs=self._astray(window.inputs, noise))
+        if (input_noise or drift) and rng.random() >= clean:
+            inputs = window.inputs
+            if drift:
+                inputs = astray.drifted(self.spec, inputs, rng.uniform(0.0, drift), rng)
+            if input_noise:
+                inputs = astray.noised(self.spec, inputs, rng.uniform(0.0, input_noise), rng)
+            return replace(window, inputs=inputs)
         return window
-
-    def _astray(
-        self, inputs: npt.NDArray[np.int64], noise: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.int64]:
-        """Return levels moved by noise in steps of mu-law 256."""
-        spec = self.spec
-        if spec.levels == 256:
-            return np.clip(inputs + np.rint(noise).astype(np.int64), 0, 255)
-        samples = levels.decode(spec, inputs).astype(np.float64)
-        loud = np.sign(samples) * np.log1p(255.0 * np.abs(samples)) + noise * MULAW_STEP
-        return levels.encode(spec, np.sign(loud) * np.expm1(np.abs(loud)) / 255.0)
 
     def _is_silent(self, found: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         low, high = self.silent

@@ -80,7 +80,7 @@ def test_age_table(name: str) -> None:
     assert table.shape == (spec.ages, spec.age_features)
     assert table.dtype == np.float32
     assert (table[0, : min(4, spec.age_features)] == 1.0).all()
-    assert (table >= 0.0).all() and (table <= 1.0).all()
+    assert (table >= -1.0).all() and (table <= 1.0).all()
     assert not table[-1].any()
 
 
@@ -100,3 +100,15 @@ def test_triangles_name_each_age_between_two_octaves() -> None:
     inside = triangles[: 2 ** (triangles.shape[1] - 1)]
     np.testing.assert_allclose(inside.sum(axis=1), 1.0, atol=1e-6)
     assert ((inside > 0).sum(axis=1) <= 2).all()
+
+
+def test_waves_tell_where_a_low_tone_is() -> None:
+    spec = replace(SPECS["as bundled"], ages=1000, age_features=27)
+    table = control.age_table(replace(spec, hop=24, samplerate=24000))  # a row is a millisecond
+    assert table.shape == (1000, 27)
+    fade = np.exp(-np.arange(999) / 300.0)
+    for octave in range(6):
+        sine, cosine = table[:-1, 15 + 2 * octave : 17 + 2 * octave].T
+        np.testing.assert_allclose(np.hypot(sine, cosine), fade, atol=1e-6)
+        turns = np.unwrap(np.arctan2(sine, cosine))[-1] / (2 * np.pi)
+        assert turns == pytest.approx(0.998 * 8 * 2**octave, rel=1e-3)

@@ -26,7 +26,9 @@ from ghostnote.training.dataset import Dataset
         ("ema", 1.0),
         ("drop_control", 2.0),
         ("input_noise", -0.1),
+        ("drift", -0.1),
         ("clean", 1.5),
+        ("age_features", 28),
         ("onset_weight", -1.0),
         ("silence_weight", -1.0),
         ("near_hits", -0.5),
@@ -54,6 +56,12 @@ def test_settings_of_before_there_were_mixtures_have_none() -> None:
     old = TrainConfig(steps=5).to_json()
     del old["mixtures"]
     assert TrainConfig.from_json(old) == TrainConfig(steps=5)
+
+
+def test_a_run_of_before_there_were_waves_and_drift_goes_on_without() -> None:
+    old = TrainConfig(steps=5).to_json()
+    del old["age_features"], old["drift"]
+    assert TrainConfig.from_json(old) == TrainConfig(steps=5, age_features=15, drift=0.0)
 
 
 def test_it_survives_json() -> None:

@@ -1,0 +1,49 @@
+"""A past that has gone astray, as it does when a network hears what it has played itself.
+
+Trained on spoilt inputs and clean targets, it learns to come back. Pure functions of levels [n] and
+a generator of random numbers; any thread.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ghostnote.kernels import levels as amplitudes
+from ghostnote.kernels.emphasis import emphasised
+from ghostnote.kernels.spec import ModelSpec
+
+INTS = npt.NDArray[np.int64]
+
+MULAW_STEP = np.log1p(255.0) / 128.0
+"""A step of mu-law 256 on the scale of log(1 + 255 |x|)."""
+
+LOWEST_CORNER, HIGHEST_CORNER = 20.0, 2000.0  # Hz
+
+
+def noised(spec: ModelSpec, levels: INTS, deviation: float, rng: np.random.Generator) -> INTS:
+    """Return levels moved by white noise of a standard deviation in steps of mu-law 256."""
+    noise = rng.standard_normal(len(levels)) * deviation
+    if spec.levels == 256:
+        return np.clip(levels + np.rint(noise).astype(np.int64), 0, 255)
+    samples = amplitudes.decode(spec, levels).astype(np.float64)
+    loud = np.sign(samples) * np.log1p(255.0 * np.abs(samples)) + noise * MULAW_STEP
+    return amplitudes.encode(spec, np.sign(loud) * np.expm1(np.abs(loud)) / 255.0)
+
+
+def drifted(spec: ModelSpec, levels: INTS, share: float, rng: np.random.Generator) -> INTS:
+    """Return levels of their sound with slow noise on it, of `share` of its level over 10 ms (RMS).
+
+    The noise is white below a corner between 20 Hz and 2 kHz, drawn by octaves, and falls by 6 dB an
+    octave above it. In silence there is none.
+    """
+    sound = amplitudes.to_sound(spec, levels).astype(np.float64)
+    wide = spec.samplerate // 100
+    power = np.concatenate([np.zeros(wide), np.cumsum(sound**2)])
+    envelope = np.sqrt(np.maximum(power[wide:] - power[:-wide], 0.0) / wide)
+    corner = LOWEST_CORNER * (HIGHEST_CORNER / LOWEST_CORNER) ** rng.random()
+    hertz = np.fft.rfftfreq(len(sound), 1.0 / spec.samplerate)
+    white = np.fft.rfft(rng.standard_normal(len(sound)))
+    slow = np.fft.irfft(white / np.sqrt(1.0 + (hertz / corner) ** 2), len(sound))
+    slow *= share * envelope / slow.std()
+    return amplitudes.encode(spec, amplitudes.decode(spec, levels) + emphasised(spec, slow))
