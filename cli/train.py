@@ -135,7 +135,11 @@ def train(
     ] = None,
     drift: Annotated[
         float | None,
-        _setting("drift", "Largest slow noise on a window's past, by the sound itself.", LEARNING),
+        _setting(
+            "drift",
+            "Largest slow noise on a window's past, by the sound itself; for the end of a training.",
+            LEARNING,
+        ),
     ] = None,
     clean: Annotated[
         float | None, _setting("clean", "Share of windows without such noise.", LEARNING)

@@ -75,7 +75,7 @@ class TrainConfig:
     levels: int = 256
     mixtures: int = 0
     emphasis: float = 0.0
-    age_features: int = control.AGE_FEATURES
+    age_features: int = 15
     cond_hidden: tuple[int, ...] = (128, 64)
     steps: int = 6000
     minutes: float = 0.0
@@ -87,7 +87,7 @@ class TrainConfig:
     ema: float = 0.998
     drop_control: float = 0.06
     input_noise: float = 2.0
-    drift: float = 0.5
+    drift: float = 0.0
     clean: float = 0.4
     onset_weight: float = 15.0
     silence_weight: float = 3.0
@@ -172,8 +172,6 @@ class TrainConfig:
     def from_json(cls, values: object) -> TrainConfig:
         """Build a config from `to_json`'s form; fields that are missing get their defaults.
 
-        Runs that were begun before there were `age_features` and `drift` go on with what they had.
-
         Raises
         ------
         GhostnoteError
@@ -184,5 +182,4 @@ class TrainConfig:
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise GhostnoteError(f"training: unknown setting {unknown[0]!r} in the checkpoint")
-        before = {"age_features": 15, "drift": 0.0}
-        return cls(**{**before, **values, "cond_hidden": tuple(values.get("cond_hidden", ()))})
+        return cls(**{**values, "cond_hidden": tuple(values.get("cond_hidden", ()))})

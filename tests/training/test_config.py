@@ -58,12 +58,6 @@ def test_settings_of_before_there_were_mixtures_have_none() -> None:
     assert TrainConfig.from_json(old) == TrainConfig(steps=5)
 
 
-def test_a_run_of_before_there_were_waves_and_drift_goes_on_without() -> None:
-    old = TrainConfig(steps=5).to_json()
-    del old["age_features"], old["drift"]
-    assert TrainConfig.from_json(old) == TrainConfig(steps=5, age_features=15, drift=0.0)
-
-
 def test_it_survives_json() -> None:
     config = TrainConfig(steps=77, cond_hidden=(5, 4, 3), learning_rate=1e-3)
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
