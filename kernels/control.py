@@ -27,14 +27,15 @@ AGE_FEATURES = len(ENVELOPES) + TRIANGLES + 2 * len(WAVES)
 
 
 def age_table(spec: ModelSpec) -> FLOATS:
-    """Return the features of a hit's age, shape [ages, age_features].
+    """Return the features of a hit's age, shape [ages, age_features]: `AGE_FEATURES` columns at most.
 
     Column 0 to 2 are exponential envelopes of 10, 80 and 500 ms. The next 12 are triangles over
     log2(1 + age in ms), centred at 0, 1, 3, 7, ... ms: they name the age finely while it is
     small, so that a network can learn the very samples that follow a hit. From column 15 on come
     sine and cosine of the age at 8 to 256 Hz, which fade with 300 ms (Fourier features, Tancik et
-    al. 2020, arXiv 2006.10739, section 4): they tell where in its course a low tone is, which else only the
-    past samples know, and drawn samples forget it. The last row is zero: a hit so old is forgotten.
+    al. 2020, arXiv 2006.10739, section 4): they tell where in its course a low tone is, which else
+    only the past samples know, and drawn samples forget it. The last row is zero: a hit so old is
+    forgotten.
 
     >>> spec = ModelSpec(24000, 24, (1,), roles=("kick",), ages=4096, age_features=15,
     ...                  cond_hidden=(8,))

@@ -48,6 +48,7 @@ def settings_of(model: ModelFile) -> dict[str, Any]:
     cycles = len(spec.dilations) // cycle
     if spec.dilations != tuple(2**i for i in range(cycle)) * cycles:
         raise GhostnoteError(f"model {model.path}: its dilations are not 1, 2, 4, ... repeated")
+    # Without roles a spec has no ages (0 features), and a training's setting of them stays what it is.
     names = (*_OF_NETWORK, "age_features") if spec.roles else _OF_NETWORK
     return {name: getattr(spec, name) for name in names} | {"cycle": cycle, "cycles": cycles}
 

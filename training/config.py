@@ -17,7 +17,8 @@ class TrainConfig:
     """The settings of a run; a resumed run must have the same, but for `steps` and `minutes`.
 
     Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `mixtures`,
-    `emphasis`, `age_features`, `cond_hidden`) are told at `ModelSpec`; with mixtures there are 65536 levels, whatever `levels`.
+    `emphasis`, `age_features`, `cond_hidden`) are told at `ModelSpec`; with mixtures there are
+    65536 levels, whatever `levels`.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,14 @@ def test_it_begins_where_the_model_was(hits: Dataset, base: ModelFile, tmp_path:
     model = export(tmp_path / "adapted", tmp_path / "adapted.onnx")
     assert model.provenance["training"]["from"]["name"] == "base"
     assert model.provenance["sources"] == hits.sources  # told once, though it is both's
+
+
+def test_the_network_is_the_models_also_where_that_is_no_default(base: ModelFile) -> None:
+    waved = dataclasses.replace(base.spec, age_features=27, ages=4000)
+    assert config_from(dataclasses.replace(base, spec=waved), {}).age_features == 27
+    without: dict[str, Any] = {"roles": (), "chokes": (), "ages": 0, "age_features": 0}
+    mute = dataclasses.replace(base.spec, **without)
+    assert config_from(dataclasses.replace(base, spec=mute), {}).age_features == 15
 
 
 def test_it_can_be_resumed_without_the_model(
