@@ -201,6 +201,10 @@ def train(
     cond_hidden: Annotated[
         str | None, _setting("cond_hidden", "Widths of the conditioning's layers.", NETWORK)
     ] = None,
+    foretell: Annotated[
+        int | None,
+        _setting("foretell", "Steps in which the conditioning learns the low end first.", NETWORK),
+    ] = None,
 ) -> None:
     """Trains a model on a dataset, or goes on with a training that stopped.
 

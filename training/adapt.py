@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ghostnote.inference.model_file import ModelFile
@@ -18,6 +19,8 @@ from ghostnote.kernels.spec import ModelSpec
 
 from .config import TrainConfig
 from .wavenet import WaveNet
+
+FLOATS = npt.NDArray[np.float32]
 
 _OF_NETWORK = (
     "residual",
@@ -33,6 +36,9 @@ _OF_NETWORK = (
 
 LEARNING: dict[str, Any] = {"minutes": 10.0, "learning_rate": 1e-3, "decay": 0.6}
 """What differs from a training from nothing, where nothing else is asked for."""
+
+GROWING = ("age_features", "cond_hidden")
+"""Settings of the network in which it may have more than the model that it begins with."""
 
 
 def settings_of(model: ModelFile) -> dict[str, Any]:
@@ -54,31 +60,48 @@ def settings_of(model: ModelFile) -> dict[str, Any]:
 
 
 def take_over(network: WaveNet, model: ModelFile) -> None:
-    """Give a network the weights of a model that differs from it in the kits only.
+    """Give a network the weights of a model that differs from it in kits and conditioning only.
 
-    A kit of the same name is the same kit; a new one begins as the mean of the model's.
+    A kit of the same name is the same kit; a new one begins as the mean of the model's. Where the
+    network's conditioning is wider, the model's units are its first ones and hear nothing new; the
+    others keep what they begin with, and nothing listens to them yet, so that it plays the same.
 
     Raises
     ------
     GhostnoteError
         If they differ in more; the message names the first field that does.
     """
-    spec, theirs = network.spec, model.spec
-    _same_but_for_kits(spec, model)
+    spec = network.spec
+    _same_but_for_conditioning(spec, model)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             known = np.array(model.weights[name])
             if name == "cond_weight.0":
-                features, kits = np.split(known, [theirs.conditioning - len(theirs.kits)], axis=1)
-                columns = dict(zip(theirs.kits, kits.T, strict=True))
-                mean = kits.mean(axis=1) if kits.size else np.zeros(len(known), np.float32)
-                ours = [columns.get(kit, mean) for kit in spec.kits]
-                known = np.column_stack([features, *ours])
-            parameter.copy_(torch.from_numpy(known))
+                known = _inputs(spec, model.spec, known)
+            if name.startswith("cond_weight"):
+                parameter[: len(known)] = 0.0
+            elif name == "cond_out_weight":
+                parameter.zero_()
+            parameter[tuple(slice(n) for n in known.shape)] = torch.from_numpy(known)
 
 
-def _same_but_for_kits(spec: ModelSpec, model: ModelFile) -> None:
+def _inputs(spec: ModelSpec, theirs: ModelSpec, known: FLOATS) -> FLOATS:
+    """Return the first dense layer's weights [E, C] with the columns of another spec."""
+    features, kits = np.split(known, [theirs.conditioning - len(theirs.kits)], axis=1)
+    # A column per role, plain or times the velocity, and feature.
+    wider = np.zeros((len(known), 2 * len(spec.roles), spec.age_features), np.float32)
+    if spec.roles:
+        wider[:, :, : theirs.age_features] = features.reshape(*wider.shape[:2], -1)
+    columns = dict(zip(theirs.kits, kits.T, strict=True))
+    mean = kits.mean(axis=1) if kits.size else np.zeros(len(known), np.float32)
+    ours = [columns.get(kit, mean) for kit in spec.kits]
+    return np.column_stack([wider.reshape(len(known), -1), *ours])
+
+
+def _same_but_for_conditioning(spec: ModelSpec, model: ModelFile) -> None:
     theirs = replace(model.spec, kits=spec.kits) if spec.conditioning else model.spec
+    if spec.conditioning and _wider(spec, theirs):
+        theirs = replace(theirs, age_features=spec.age_features, cond_hidden=spec.cond_hidden)
     for field in fields(spec):
         wanted, found = getattr(theirs, field.name), getattr(spec, field.name)
         if wanted != found:
@@ -86,6 +109,16 @@ def _same_but_for_kits(spec: ModelSpec, model: ModelFile) -> None:
                 f"train --from {model.path}: the model's {field.name} is {wanted!r}, the dataset "
                 f"makes it {found!r}; prepare the data as the model's was"
             )
+
+
+def _wider(spec: ModelSpec, theirs: ModelSpec) -> bool:
+    """Whether the conditioning of a spec holds another's: as many layers, each as wide or wider."""
+    widths = list(zip(spec.cond_hidden, theirs.cond_hidden, strict=False))
+    return (
+        len(spec.cond_hidden) == len(theirs.cond_hidden)
+        and all(ours >= their for ours, their in widths)
+        and spec.age_features >= theirs.age_features
+    )
 
 
 def inherited(model: ModelFile) -> dict[str, Any]:
@@ -104,10 +137,10 @@ def config_from(model: ModelFile, given: dict[str, Any]) -> TrainConfig:
     """
     network = settings_of(model)
     for name in network:
-        if name in given:
+        if name in given and name not in GROWING:
             option = "--" + name.replace("_", "-")
             raise GhostnoteError(f"{option} cannot be given with --from: the model brings it along")
     learning = dict(LEARNING)
     if "steps" in given:
         learning["minutes"] = 0.0
-    return TrainConfig(**{**learning, **given, **network})
+    return TrainConfig(**{**learning, **network, **given})

@@ -18,7 +18,7 @@ INTS = npt.NDArray[np.int64]
 MULAW_STEP = np.log1p(255.0) / 128.0
 """A step of mu-law 256 on the scale of log(1 + 255 |x|)."""
 
-LOWEST_CORNER, HIGHEST_CORNER = 20.0, 2000.0  # Hz
+LOWEST_CORNER, HIGHEST_CORNER = 20.0, 400.0  # Hz
 
 
 def noised(spec: ModelSpec, levels: INTS, deviation: float, rng: np.random.Generator) -> INTS:
@@ -34,8 +34,8 @@ def noised(spec: ModelSpec, levels: INTS, deviation: float, rng: np.random.Gener
 def drifted(spec: ModelSpec, levels: INTS, share: float, rng: np.random.Generator) -> INTS:
     """Return levels of their sound with slow noise on it, of `share` of its level over 10 ms (RMS).
 
-    The noise is white below a corner between 20 Hz and 2 kHz, drawn by octaves, and falls by 6 dB an
-    octave above it. In silence there is none.
+    The noise is white below a corner between 20 and 400 Hz, drawn by octaves, and falls by 24 dB an
+    octave above it, for what is higher the past is to be trusted. In silence there is none.
     """
     sound = amplitudes.to_sound(spec, levels).astype(np.float64)
     wide = spec.samplerate // 100
@@ -44,6 +44,6 @@ def drifted(spec: ModelSpec, levels: INTS, share: float, rng: np.random.Generato
     corner = LOWEST_CORNER * (HIGHEST_CORNER / LOWEST_CORNER) ** rng.random()
     hertz = np.fft.rfftfreq(len(sound), 1.0 / spec.samplerate)
     white = np.fft.rfft(rng.standard_normal(len(sound)))
-    slow = np.fft.irfft(white / np.sqrt(1.0 + (hertz / corner) ** 2), len(sound))
+    slow = np.fft.irfft(white / (1.0 + (hertz / corner) ** 4), len(sound))
     slow *= share * envelope / slow.std()
     return amplitudes.encode(spec, amplitudes.decode(spec, levels) + emphasised(spec, slow))

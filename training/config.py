@@ -24,6 +24,8 @@ class TrainConfig:
     ----------
     cycles, cycle : int
         The dilations are 1, 2, 4, ... (`cycle` of them), `cycles` times.
+    foretell : int
+        Steps in which the conditioning is taught the low end before the training (`foretell.py`).
     steps : int
         Length of the run. The rate's fall is planned by it, so a run that is resumed with other
         `steps` is not the run that would have had them from the start.
@@ -78,6 +80,7 @@ class TrainConfig:
     emphasis: float = 0.0
     age_features: int = 15
     cond_hidden: tuple[int, ...] = (128, 64)
+    foretell: int = 0
     steps: int = 6000
     minutes: float = 0.0
     windows: int = 2
@@ -104,6 +107,7 @@ class TrainConfig:
             ("cycles", 1, 64),
             ("cycle", 1, 16),
             ("age_features", 1, control.AGE_FEATURES),
+            ("foretell", 0, 10**6),
             ("learning_rate", 0.0, 1.0),
             ("warmup", 0, 10**9),
             ("decay", 0.0, 1.0),

@@ -34,7 +34,7 @@ from ghostnote.kernels.packing import DEFAULT_PRECISION, Packed, pack
 from ghostnote.kernels.spec import DEFAULT_TEMPERATURE, ModelSpec
 from ghostnote.kernels.state import State
 
-from . import likeness, noise
+from . import likeness, low_tones, noise
 from .ears import hearing_rate, to_hearing_rate
 from .ears_training import get_ears
 from .endurance import endure
@@ -252,6 +252,7 @@ class _Bench:
         tally = judge(hits, heard[0], heard[1], self.hearings[kit.name])
         tally.quiet = noise.quiet_places(hits, *both, spec.samplerate)
         tally.tails = noise.tails(hits, *both, spec.samplerate)
+        tally.low = [low_tones.low_products(*both, spec.samplerate)]
         if self.kit_judge and hits:
             roles, times = [role for _, role, _ in hits], [t for t, _, _ in hits]
             right = [

@@ -144,6 +144,7 @@ def _of_kits(result: Mapping[str, Any]) -> Table:
         "between hits, dBFS",
         "where the truth is silent, dBFS",
         "flatness of tails, dB",
+        "low tones follow",
         "kit recognised",
     )
     scores = {**result["per_kit"], "all kits": result}
@@ -162,6 +163,7 @@ def _kit_row(name: str, score: Mapping[str, Any]) -> tuple[str, ...]:
         _pair(score, "floor_db", 1),
         _number(score["hiss_db"], 1),
         _pair(score, "tail_flatness_db", 1),
+        _number(score["low_correlation"], 2),
         _pair(score, "kit_accuracy", 2),
     )
 

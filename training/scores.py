@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from ghostnote.inference.midi import Hit
 
-from . import timing
+from . import low_tones, timing
 from .audibility import audible, beginning, surroundings
 from .ears import TOLERANCE_SECONDS, matches
 from .hearing import KitHearing
@@ -77,7 +77,7 @@ class Tally:
 
     `timing_ms` and `truth_timing_ms` are signed, late above 0; `levels` (alone, played) and
     `truth_levels` (alone, truth) are in dBFS by kit and role; `quiet` and `tails` are pairs
-    (truth, generated) as `noise.py` gives them; `kits_right`, `truth_kits_right` and `kits_asked`
+    (truth, generated) as `noise.py` gives them, `low` products as `low_tones.py` does; `kits_right`, `truth_kits_right` and `kits_asked`
     count hits whose kit was named.
     """
 
@@ -93,6 +93,7 @@ class Tally:
     )
     quiet: list[tuple[float, float]] = field(default_factory=list)
     tails: list[tuple[float, float]] = field(default_factory=list)
+    low: list[tuple[float, float, float]] = field(default_factory=list)
     bits: float = 0.0
     bits_samples: int = 0
     kits_asked: int = 0
@@ -134,6 +135,7 @@ class Tally:
             "truth_floor_db": _mean_db(quiet[:, 0]),
             "hiss_db": _mean_db(silent[:, 1]),
             "tail_flatness_db": float(tails[:, 1].mean()) if len(tails) else None,
+            "low_correlation": low_tones.correlation(self.low),
             "truth_tail_flatness_db": float(tails[:, 0].mean()) if len(tails) else None,
             "kit_accuracy": _share(self.kits_right, self.kits_asked),
             "truth_kit_accuracy": _share(self.truth_kits_right, self.kits_asked),

@@ -29,6 +29,7 @@ from .checkpoint import NAME, load_checkpoint, restore, save_checkpoint
 from .config import TrainConfig
 from .dataset import Dataset, load_dataset
 from .drawing import Draws
+from .foretell import foretell
 from .muon import Muon
 from .per_window import PerWindow
 from .wavenet import WaveNet
@@ -186,6 +187,8 @@ def train(
         )
 
     computer = _computer(state.model, where, threads, precision)
+    if "foretold" in state.facts and not state.step:
+        log.add(step=0, foretold=state.facts["foretold"])
     if about := computer.about():
         log.add(step=state.step, **about)
     clock = time.monotonic()
@@ -263,6 +266,10 @@ def _begin(
     model = WaveNet(config.spec(dataset))
     if base is not None:
         take_over(model, base)
+    foretold = None
+    if config.foretell:
+        known = base.spec.cond_hidden if base else ()
+        foretold = foretell(model, dataset, config.foretell, config.seed, known)
     model = model.to(device)  # begun on the CPU: the same on any device
     optimizer = Muon(
         model.named_parameters(),
@@ -274,6 +281,8 @@ def _begin(
     facts = {"seconds": 0.0, "samples": 0, "history": [], **_data_facts(dataset)}
     if base is not None:
         facts["from"] = inherited(base)
+    if foretold is not None:
+        facts["foretold"] = foretold
     return _Run(model, optimizer, mean, facts)
 
 
@@ -283,7 +292,7 @@ def _resume(run: Path, config: TrainConfig, dataset: Dataset, device: torch.devi
         raise GhostnoteError(
             f"run {run}: was begun with other settings; only --steps and --minutes may change"
         )
-    state = _begin(config, dataset, device)
+    state = _begin(replace(config, foretell=0), dataset, device)  # what it has learnt is restored
     facts = _data_facts(dataset)
     # Checkpoints of before the fingerprint have none.
     same = checkpoint.facts.get("dataset", facts["dataset"]) == facts["dataset"]

@@ -71,11 +71,15 @@ class WaveNet(nn.Module):
         """Return each layer's gate bias [L, 2D, hops] from control features [hops, C]."""
         if control is None or not self.spec.conditioning:
             return self.filter_bias[:, :, None]
+        bias = torch.einsum("he,lde->ldh", self.dense(control), self.cond_out_weight)
+        return bias + self.filter_bias[:, :, None]
+
+    def dense(self, control: Tensor) -> Tensor:
+        """Return what the dense layers make [hops, E] of control features [hops, C]."""
         hidden = control
         for weight, bias in zip(self.cond_weight, self.cond_bias, strict=True):
             hidden = F.relu(F.linear(hidden, weight, bias))
-        bias = torch.einsum("he,lde->ldh", hidden, self.cond_out_weight)
-        return bias + self.filter_bias[:, :, None]
+        return hidden
 
     def forward(self, levels: Tensor, control: Tensor | None) -> Tensor:
         """Return the outputs (logits, or a mixture) for the level *after* each input.

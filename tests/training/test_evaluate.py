@@ -52,6 +52,7 @@ def test_the_truth_scores_well_and_noise_does_not(result: dict[str, Any]) -> Non
         assert score["recall"] < 0.3
     assert result["truth_false_onsets_per_minute"] == 0.0
     assert result["truth_floor_db"] < -60.0 < -20.0 < result["floor_db"]
+    assert abs(result["low_correlation"]) < 0.2
     assert all(heard["truth_recall"] == 1.0 for heard in result["alone"].values())
 
 

@@ -126,7 +126,7 @@ def test_tallies_add_up(hearing: KitHearing) -> None:
 def test_nothing_measured_is_none() -> None:
     found = Tally().score()
     assert found["bits_per_sample"] is found["timing_ms_p95"] is found["floor_db"] is None
-    assert found["velocity_correlation"] is None
+    assert found["velocity_correlation"] is found["low_correlation"] is None
 
 
 def test_the_levels_of_groups_do_not_count_as_correlation() -> None:
