@@ -137,7 +137,7 @@ def train(
         float | None,
         _setting(
             "drift",
-            "Largest slow noise on a window's past, by the sound itself; for the end of a training.",
+            "Largest slow noise on a window's past, by the sound itself, for low tones that hold.",
             LEARNING,
         ),
     ] = None,

@@ -19,6 +19,8 @@ MULAW_STEP = np.log1p(255.0) / 128.0
 """A step of mu-law 256 on the scale of log(1 + 255 |x|)."""
 
 LOWEST_CORNER, HIGHEST_CORNER = 20.0, 400.0  # Hz
+RETURN_SECONDS = 5e-4
+"""A network is to bring slow noise down to 1/e in this time."""
 
 
 def noised(spec: ModelSpec, levels: INTS, deviation: float, rng: np.random.Generator) -> INTS:
@@ -31,11 +33,16 @@ def noised(spec: ModelSpec, levels: INTS, deviation: float, rng: np.random.Gener
     return amplitudes.encode(spec, np.sign(loud) * np.expm1(np.abs(loud)) / 255.0)
 
 
-def drifted(spec: ModelSpec, levels: INTS, share: float, rng: np.random.Generator) -> INTS:
-    """Return levels of their sound with slow noise on it, of `share` of its level over 10 ms (RMS).
+def drifted(
+    spec: ModelSpec, levels: INTS, share: float, rng: np.random.Generator
+) -> tuple[INTS, INTS]:
+    """Return levels of their sound with slow noise on it, and how to come back from there.
 
-    The noise is white below a corner between 20 and 400 Hz, drawn by octaves, and falls by 24 dB an
-    octave above it, for what is higher the past is to be trusted. In silence there is none.
+    The noise has `share` of the sound's level over 10 ms (RMS); it is white below a corner between
+    20 and 400 Hz, drawn by octaves, and falls by 24 dB an octave above it, for what is higher the
+    past is to be trusted. In silence there is none. The second levels are the targets after such a
+    past: the noise has gone down as it does by `RETURN_SECONDS`. Were they the sound itself, a
+    network would have to guess all at once how far it is off; what it then draws is noise.
     """
     sound = amplitudes.to_sound(spec, levels).astype(np.float64)
     wide = spec.samplerate // 100
@@ -46,4 +53,7 @@ def drifted(spec: ModelSpec, levels: INTS, share: float, rng: np.random.Generato
     white = np.fft.rfft(rng.standard_normal(len(sound)))
     slow = np.fft.irfft(white / (1.0 + (hertz / corner) ** 4), len(sound))
     slow *= share * envelope / slow.std()
-    return amplitudes.encode(spec, amplitudes.decode(spec, levels) + emphasised(spec, slow))
+    off = emphasised(spec, slow)
+    kept = np.exp(-1.0 / (RETURN_SECONDS * spec.samplerate))
+    clean = amplitudes.decode(spec, levels)
+    return amplitudes.encode(spec, clean + off), amplitudes.encode(spec, clean + kept * off)

@@ -51,9 +51,9 @@ class TrainConfig:
         instead of into hiss.
     drift : float
         Largest root mean square of slow noise that is added to a window's inputs before that, by
-        the sound's own over 10 ms; its spectrum falls above a corner of 20 Hz to 2 kHz that each
-        window draws. What a stream that plays freely goes astray by is slow, which white noise is
-        not: from it the network learns to take a low tone's course from the hit that began it.
+        the sound's own over 10 ms; the targets lead back from there (`astray.drifted`). What a
+        stream that plays freely goes astray by is slow, which white noise is not: from it the
+        network learns to take a low tone's course from the hit that began it.
     clean : float
         Share of windows that get neither.
     onset_weight : float

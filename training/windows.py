@@ -89,12 +89,14 @@ class Windows:
         window = self.cut(number, start, dropped=bool(rng.random() < drop_control))
         window = replace(window, weights=self._weights(window, onset_weight, silence_weight))
         if (input_noise or drift) and rng.random() >= clean:
-            inputs = window.inputs
+            inputs, targets = window.inputs, window.targets
             if drift:
-                inputs = astray.drifted(self.spec, inputs, rng.uniform(0.0, drift), rng)
+                both = np.append(inputs, targets[-1:])
+                heard, wanted = astray.drifted(self.spec, both, rng.uniform(0.0, drift), rng)
+                inputs, targets = heard[:-1], wanted[1:]
             if input_noise:
                 inputs = astray.noised(self.spec, inputs, rng.uniform(0.0, input_noise), rng)
-            return replace(window, inputs=inputs)
+            return replace(window, inputs=inputs, targets=targets)
         return window
 
     def _is_silent(self, found: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

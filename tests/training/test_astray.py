@@ -20,27 +20,31 @@ TONE = 0.3 * np.sin(2 * np.pi * 150.0 * np.arange(24000) / 24000.0)
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_drift_is_slow_and_as_loud_as_told(head: str) -> None:
+def test_drift_is_slow_and_as_loud_as_told_and_the_targets_lead_back(head: str) -> None:
     spec = HEADS[head]
     levels = amplitudes.of_sound(spec, TONE)
-    found = []
+    found, returned = [], []
     for seed in range(8):
-        there = astray.drifted(spec, levels, 0.2, np.random.default_rng(seed))
+        there, back = astray.drifted(spec, levels, 0.2, np.random.default_rng(seed))
         off = np.float64(amplitudes.to_sound(spec, there)) - amplitudes.to_sound(spec, levels)
         power = np.abs(np.fft.rfft(off)) ** 2
         # Of 12000 bins of 1 Hz; the rest is what the levels round.
         assert power[:1000].sum() > 0.99 * power.sum()
         found.append(off.std() / TONE.std())
+        left = np.float64(amplitudes.to_sound(spec, back)) - amplitudes.to_sound(spec, levels)
+        returned.append((left * off).sum() / (off * off).sum())
     assert np.mean(found) == pytest.approx(0.2, rel=0.1)
+    # In half a millisecond, 12 samples, to 1/e.
+    assert np.mean(returned) == pytest.approx(np.exp(-1.0 / 12.0), abs=0.01)
 
 
 def test_silence_does_not_drift() -> None:
     sound = np.concatenate([np.zeros(4000), TONE[:4000], np.zeros(4000)])
     levels = amplitudes.of_sound(PLAIN, sound)
-    there = astray.drifted(PLAIN, levels, 0.5, np.random.default_rng(1))
-    assert (there[:4000] == levels[:4000]).all()
-    assert (there[4000:8000] != levels[4000:8000]).mean() > 0.5
-    assert (there[8240:] == levels[8240:]).all()  # 10 ms after the tone
+    for there in astray.drifted(PLAIN, levels, 0.5, np.random.default_rng(1)):
+        assert (there[:4000] == levels[:4000]).all()
+        assert (there[4000:8000] != levels[4000:8000]).mean() > 0.5
+        assert (there[8240:] == levels[8240:]).all()  # 10 ms after the tone
 
 
 @pytest.mark.parametrize("head", ["mu-law 256", "mu-law 1024", "mixture"])
