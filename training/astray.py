@@ -19,7 +19,7 @@ MULAW_STEP = np.log1p(255.0) / 128.0
 """A step of mu-law 256 on the scale of log(1 + 255 |x|)."""
 
 LOWEST_CORNER, HIGHEST_CORNER = 20.0, 400.0  # Hz
-RETURN_SECONDS = 5e-4
+RETURN_SECONDS = 1e-4
 """A network is to bring slow noise down to 1/e in this time."""
 
 

@@ -108,7 +108,7 @@ def foretell(
     Parameters
     ----------
     steps : int
-        Steps of 2,048 hops; 6,000 take some two minutes of one core.
+        Steps of 2,048 hops; 5,000 for 192 and 64 units take some three minutes of one core.
     known : tuple of int
         So many units of each layer, the first ones, stay as they are; the others learn.
 

@@ -34,8 +34,8 @@ def test_drift_is_slow_and_as_loud_as_told_and_the_targets_lead_back(head: str) 
         left = np.float64(amplitudes.to_sound(spec, back)) - amplitudes.to_sound(spec, levels)
         returned.append((left * off).sum() / (off * off).sum())
     assert np.mean(found) == pytest.approx(0.2, rel=0.1)
-    # In half a millisecond, 12 samples, to 1/e.
-    assert np.mean(returned) == pytest.approx(np.exp(-1.0 / 12.0), abs=0.01)
+    # In a tenth of a millisecond, 2.4 samples, to 1/e.
+    assert np.mean(returned) == pytest.approx(np.exp(-1.0 / 2.4), abs=0.01)
 
 
 def test_silence_does_not_drift() -> None:
