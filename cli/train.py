@@ -236,6 +236,8 @@ def train(
         config = config_from(model, given)
     else:
         config = replace(load_checkpoint(run).config if resume else TrainConfig(), **given)
+    if config.foretell and not resume:
+        print(f"first the conditioning learns the low end: {config.foretell} steps, not in the bar")
     with stopped_by_signals() as stop, _bar(run) as report:
         facts = run_training(
             data,

@@ -10,6 +10,7 @@ One thread; the CPU.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ RATE = 2e-3
 WARMUP = 100
 FIRST_WEIGHTS = 0.2
 """Of the size that they have in a training from nothing. Smaller ones generalise better: after
-1,500 steps 0.54 of held-back clips was foretold, with weights of full size 0.39."""
+1,500 steps 0.54 of the low end of held-back clips was foretold, with weights of full size 0.39."""
 
 MOST_HOPS, MOST_HELD_HOPS = 6_000_000, 150_000
 """Hops in memory: 6 million, 100 minutes by 1 ms, are some 540 MB."""
@@ -101,7 +102,12 @@ def _of_clip(
 
 
 def foretell(
-    model: WaveNet, dataset: Dataset, steps: int, seed: int, known: tuple[int, ...] = ()
+    model: WaveNet,
+    dataset: Dataset,
+    steps: int,
+    seed: int,
+    known: tuple[int, ...] = (),
+    stop: threading.Event | None = None,
 ) -> float | None:
     """Teach the dense layers of a model's conditioning to foretell the low end of a dataset.
 
@@ -111,16 +117,18 @@ def foretell(
         Steps of 2,048 hops; 5,000 for 192 and 64 units take some three minutes of one core.
     known : tuple of int
         So many units of each layer, the first ones, stay as they are; the others learn.
+    stop : threading.Event, optional
+        When set, it ends with an error: what has half learnt is not worth keeping.
 
     Returns
     -------
     The share of the low end's power that is foretold on held-back clips (1 is all of it), or
-    None where the dataset has no validation split.
+    None where nothing is held back.
 
     Raises
     ------
     GhostnoteError
-        If the dataset has no hits or no low end, or the model no units to teach.
+        If the dataset has no hits or no low end, or the model no units to teach, or if stopped.
     """
     spec = model.spec
     known = known or (0,) * len(spec.cond_hidden)
@@ -147,6 +155,8 @@ def foretell(
     optimizer = torch.optim.AdamW([*layers, *readout.parameters()], RATE, weight_decay=0.0)
     rng = np.random.default_rng(seed)
     for step in range(steps):
+        if stop is not None and stop.is_set():
+            raise GhostnoteError("training: stopped before its first step; nothing of it is kept")
         chosen = heard[rng.integers(0, len(heard), BATCH)]
         wanted = torch.from_numpy(train.low[chosen]) / scale
         errors = readout(model.dense(train.rows(table, chosen)))[:, 0] - wanted
@@ -161,6 +171,8 @@ def foretell(
     if not dataset.split("validation"):
         return None
     held = lessons(dataset, "validation", spec, MOST_HELD_HOPS)
+    if not held.low.any():
+        return None
     with torch.no_grad():
         parts = np.array_split(np.arange(len(held.low)), -(-len(held.low) // BATCH))
         said = torch.cat([readout(model.dense(held.rows(table, part)))[:, 0] for part in parts])

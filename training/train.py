@@ -151,7 +151,11 @@ def train(
     dataset = load_dataset(data)
     if (run / NAME).exists() and not resume:
         raise GhostnoteError(f"run {run}: exists already; go on with --resume or name another")
-    state = _resume(run, config, dataset, where) if resume else _begin(config, dataset, where, base)
+    stop = stop or threading.Event()
+    if resume:
+        state = _resume(run, config, dataset, where)
+    else:
+        state = _begin(config, dataset, where, base, stop)
     spent: float = state.facts["seconds"]
     if config.share(state.step, spent) >= 1.0:
         done = f"{config.minutes:g} minutes" if config.minutes else f"{state.step} steps"
@@ -165,7 +169,6 @@ def train(
             Windows(dataset, "validation", spec, VALIDATION_HOPS), VALIDATION_WINDOWS
         )
     log = _Log(run, state.step)
-    stop = stop or threading.Event()
     recent: list[float] = []
     samples = state.facts["samples"]
 
@@ -260,7 +263,11 @@ def _computer(
 
 
 def _begin(
-    config: TrainConfig, dataset: Dataset, device: torch.device, base: ModelFile | None = None
+    config: TrainConfig,
+    dataset: Dataset,
+    device: torch.device,
+    base: ModelFile | None = None,
+    stop: threading.Event | None = None,
 ) -> _Run:
     torch.manual_seed(config.seed)
     model = WaveNet(config.spec(dataset))
@@ -269,7 +276,7 @@ def _begin(
     foretold = None
     if config.foretell:
         known = base.spec.cond_hidden if base else ()
-        foretold = foretell(model, dataset, config.foretell, config.seed, known)
+        foretold = foretell(model, dataset, config.foretell, config.seed, known, stop)
     model = model.to(device)  # begun on the CPU: the same on any device
     optimizer = Muon(
         model.named_parameters(),

@@ -1,5 +1,6 @@
 """The conditioning is taught what the hits tell of the low end, before it is trained."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,18 @@ def test_a_model_grows_by_it_and_plays_the_same_until_it_trains(
     train(booms.root, tmp_path / "grown", replace(grown_settings, steps=2), resume=True)
     resumed = load_checkpoint(tmp_path / "grown").part("weights")["cond_weight.0"][8:]
     assert torch.equal(taught, resumed)  # a rate of 0, and not taught anew
+
+
+def test_it_can_be_stopped_and_a_dataset_may_hold_nothing_back(
+    booms: Dataset, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(GhostnoteError, match="stopped before its first step"):
+        train(booms.root, tmp_path / "run", config(foretell=10**6), stop=stop)
+    assert not (tmp_path / "run").exists()
+    alone = replace(booms, clips=booms.split("train"))
+    assert foretell(WaveNet(config().spec(alone)), alone, 1, 1) is None
 
 
 def test_what_cannot_be_taught_is_refused(booms: Dataset, tmp_path: Path) -> None:

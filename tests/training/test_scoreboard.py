@@ -24,7 +24,7 @@ def text(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> str:
 def test_tables_are_whole(text: str) -> None:
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) > 2 * 2 + len(KITS) + 1 + len(NOTES)
-    assert {row.count("|") for row in rows[:5]} == {13}
+    assert {row.count("|") for row in rows[:5]} == {14}
 
 
 def test_figures_stand_beside_the_truths(text: str) -> None:
