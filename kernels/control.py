@@ -27,7 +27,7 @@ AGE_FEATURES = len(ENVELOPES) + TRIANGLES + 2 * len(WAVES)
 
 
 def age_table(spec: ModelSpec) -> FLOATS:
-    """Return the features of a hit's age, shape [ages, age_features]: `AGE_FEATURES` columns at most.
+    """Return the features of a hit's age, shape [ages, age_features]; `AGE_FEATURES` at most.
 
     Column 0 to 2 are exponential envelopes of 10, 80 and 500 ms. The next 12 are triangles over
     log2(1 + age in ms), centred at 0, 1, 3, 7, ... ms: they name the age finely while it is

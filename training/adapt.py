@@ -54,7 +54,7 @@ def settings_of(model: ModelFile) -> dict[str, Any]:
     cycles = len(spec.dilations) // cycle
     if spec.dilations != tuple(2**i for i in range(cycle)) * cycles:
         raise GhostnoteError(f"model {model.path}: its dilations are not 1, 2, 4, ... repeated")
-    # Without roles a spec has no ages (0 features), and a training's setting of them stays what it is.
+    # Without roles a spec has no ages (0 features), and a training's setting of them stays.
     names = (*_OF_NETWORK, "age_features") if spec.roles else _OF_NETWORK
     return {name: getattr(spec, name) for name in names} | {"cycle": cycle, "cycles": cycles}
 
@@ -113,10 +113,10 @@ def _same_but_for_conditioning(spec: ModelSpec, model: ModelFile) -> None:
 
 def _wider(spec: ModelSpec, theirs: ModelSpec) -> bool:
     """Whether the conditioning of a spec holds another's: as many layers, each as wide or wider."""
-    widths = list(zip(spec.cond_hidden, theirs.cond_hidden, strict=False))
+    ours, known = spec.cond_hidden, theirs.cond_hidden
     return (
-        len(spec.cond_hidden) == len(theirs.cond_hidden)
-        and all(ours >= their for ours, their in widths)
+        len(ours) == len(known)
+        and all(wide >= narrow for wide, narrow in zip(ours, known, strict=True))
         and spec.age_features >= theirs.age_features
     )
 

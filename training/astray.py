@@ -1,6 +1,6 @@
 """A past that has gone astray, as it does when a network hears what it has played itself.
 
-Trained on spoilt inputs and clean targets, it learns to come back. Pure functions of levels [n] and
+Trained on spoilt inputs and targets that are clean, or lead back, it learns to come back. Pure functions of levels [n] and
 a generator of random numbers; any thread.
 """
 

@@ -25,6 +25,7 @@ from ghostnote.kernels.spec import ModelSpec
 
 from .dataset import Clip, Dataset
 from .wavenet import WaveNet
+from .windows import asked_by_hop
 
 FLOATS = npt.NDArray[np.float32]
 
@@ -92,12 +93,8 @@ def _of_clip(
 ) -> tuple[npt.NDArray[np.uint16], FLOATS, FLOATS, FLOATS]:
     low = low_end(spec, dataset.audio(clip))
     hits = np.array(clip.hits, np.float64).reshape(-1, 3)
-    ages, velocities = control.ages_of_hits(
-        hits, len(low), len(spec.roles), control.choke_array(spec), spec.ages - 1
-    )
-    kits = np.zeros((len(low), len(spec.kits)), np.float32)
-    for kit, weight in clip.kits.items():
-        kits[:, spec.kits.index(kit)] = weight
+    chokes = control.choke_array(spec)
+    ages, velocities, kits = asked_by_hop(spec, hits, clip.kits, len(low), chokes)
     return ages.astype(np.uint16), velocities, kits, low
 
 
@@ -150,8 +147,8 @@ def foretell(
     readout = nn.Linear(spec.cond_hidden[-1], 1)
     layers = [*model.cond_weight, *model.cond_bias]
     with torch.no_grad():
-        for layer, parameter in enumerate(layers):
-            parameter[known[layer % len(known)] :] *= FIRST_WEIGHTS
+        for parameter, first in zip(layers, 2 * known, strict=True):
+            parameter[first:] *= FIRST_WEIGHTS
     optimizer = torch.optim.AdamW([*layers, *readout.parameters()], RATE, weight_decay=0.0)
     rng = np.random.default_rng(seed)
     for step in range(steps):
@@ -162,9 +159,9 @@ def foretell(
         errors = readout(model.dense(train.rows(table, chosen)))[:, 0] - wanted
         optimizer.zero_grad()
         errors.square().mean().backward()
-        for layer, parameter in enumerate(layers):
+        for parameter, first in zip(layers, 2 * known, strict=True):
             assert parameter.grad is not None
-            parameter.grad[: known[layer % len(known)]] = 0.0
+            parameter.grad[:first] = 0.0
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / WARMUP, 1.0) * (1.0 - step / steps)
         optimizer.step()

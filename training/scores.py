@@ -77,8 +77,8 @@ class Tally:
 
     `timing_ms` and `truth_timing_ms` are signed, late above 0; `levels` (alone, played) and
     `truth_levels` (alone, truth) are in dBFS by kit and role; `quiet` and `tails` are pairs
-    (truth, generated) as `noise.py` gives them, `low` products as `low_tones.py` does; `kits_right`, `truth_kits_right` and `kits_asked`
-    count hits whose kit was named.
+    (truth, generated) as `noise.py` gives them, `low` products as `low_tones.py` does;
+    `kits_right`, `truth_kits_right` and `kits_asked` count hits whose kit was named.
     """
 
     seconds: float = 0.0
@@ -135,8 +135,8 @@ class Tally:
             "truth_floor_db": _mean_db(quiet[:, 0]),
             "hiss_db": _mean_db(silent[:, 1]),
             "tail_flatness_db": float(tails[:, 1].mean()) if len(tails) else None,
-            "low_correlation": low_tones.correlation(self.low),
             "truth_tail_flatness_db": float(tails[:, 0].mean()) if len(tails) else None,
+            "low_correlation": low_tones.correlation(self.low),
             "kit_accuracy": _share(self.kits_right, self.kits_asked),
             "truth_kit_accuracy": _share(self.truth_kits_right, self.kits_asked),
             "seconds": round(self.seconds, 3),

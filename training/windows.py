@@ -6,6 +6,7 @@ sees the same data in the same order, whatever the number of threads. Any thread
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -144,14 +145,26 @@ class Windows:
             return np.zeros((hops, spec.conditioning), np.float32)
         shifted = self.hits[number].copy()
         shifted[:, 0] += self.lead_hops
-        ages, velocities = control.ages_of_hits(
-            shifted, start + hops, len(spec.roles), self.chokes, max(spec.ages - 1, 0)
-        )
-        kits = np.zeros((hops, len(spec.kits)), np.float32)
-        for kit, weight in clip.kits.items():
-            kits[:, spec.kits.index(kit)] = weight
-        rows = control.control_rows(ages[start:], velocities[start:], kits, self.table)
+        asked = asked_by_hop(spec, shifted, clip.kits, start + hops, self.chokes)
+        rows = control.control_rows(*(part[start:] for part in asked), self.table)
         return np.asarray(rows)
+
+
+def asked_by_hop(
+    spec: ModelSpec,
+    hits: npt.NDArray[np.float64],
+    kits: Mapping[str, float],
+    hops: int,
+    chokes: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return what a clip asks: ages, velocities [hops, roles] and kit weights [hops, kits]."""
+    ages, velocities = control.ages_of_hits(
+        hits, hops, len(spec.roles), chokes, max(spec.ages - 1, 0)
+    )
+    weights = np.zeros((hops, len(spec.kits)), np.float32)
+    for kit, weight in kits.items():
+        weights[:, spec.kits.index(kit)] = weight
+    return ages, velocities, weights
 
 
 def evenly(windows: Windows, count: int) -> list[Window]:
