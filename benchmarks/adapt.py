@@ -177,11 +177,12 @@ def with_kit(model: ModelFile, name: str, shares: npt.ArrayLike) -> ModelFile:
 
     With equal shares this is what `ghostnote train --from` begins with.
     """
-    known = np.asarray(model.weights["cond_weight.0"])
-    features, kits = np.split(known, [known.shape[1] - len(model.spec.kits)], axis=1)
-    mixed = np.average(kits, axis=1, weights=np.asarray(shares, np.float64))
     weights = dict(model.weights)
-    weights["cond_weight.0"] = np.column_stack([features, mixed]).astype(np.float32)
+    for first in ("cond_weight.0", "body_weight.0")[: 1 + bool(model.spec.body)]:
+        known = np.asarray(weights[first])
+        features, kits = np.split(known, [known.shape[1] - len(model.spec.kits)], axis=1)
+        mixed = np.average(kits, axis=1, weights=np.asarray(shares, np.float64))
+        weights[first] = np.column_stack([features, mixed]).astype(np.float32)
     return replace(model, spec=replace(model.spec, kits=(name,)), weights=weights)
 
 

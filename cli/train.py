@@ -201,9 +201,12 @@ def train(
     cond_hidden: Annotated[
         str | None, _setting("cond_hidden", "Widths of the conditioning's layers.", NETWORK)
     ] = None,
-    foretell: Annotated[
-        int | None,
-        _setting("foretell", "Steps in which the conditioning learns the low end first.", NETWORK),
+    body: Annotated[
+        str | None,
+        _setting("body", "Widths of the body's layers: the low end, told by hits alone.", NETWORK),
+    ] = None,
+    body_steps: Annotated[
+        int | None, _setting("body_steps", "Steps in which the body is taught first.", NETWORK)
     ] = None,
 ) -> None:
     """Trains a model on a dataset, or goes on with a training that stopped.
@@ -220,7 +223,9 @@ def train(
         if context.params[field.name] is not None
     }
     if cond_hidden is not None:
-        given["cond_hidden"] = _widths(cond_hidden)
+        given["cond_hidden"] = _widths("--cond-hidden", cond_hidden)
+    if body is not None:
+        given["body"] = _widths("--body", body)
     if steps is not None and minutes is not None:
         raise typer.BadParameter("--steps and --minutes are two lengths; give one of them")
     if minutes is not None and not minutes > 0.0:  # 0 would be a plan by --steps
@@ -236,8 +241,8 @@ def train(
         config = config_from(model, given)
     else:
         config = replace(load_checkpoint(run).config if resume else TrainConfig(), **given)
-    if config.foretell and not resume:
-        print(f"first the conditioning learns the low end: {config.foretell} steps, not in the bar")
+    if config.body and config.body_steps and not resume:
+        print(f"first the body learns the low end: {config.body_steps} steps, not in the bar")
     with stopped_by_signals() as stop, _bar(run) as report:
         facts = run_training(
             data,
@@ -270,12 +275,12 @@ def _place(step: int, steps: int, seconds: float, minutes: float) -> str:
     return f"step {step} of {steps}"
 
 
-def _widths(text: str) -> tuple[int, ...]:
+def _widths(option: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(word) for word in text.split(",") if word.strip())
     except ValueError:
         raise typer.BadParameter(
-            f"--cond-hidden takes whole numbers separated by commas, not {text!r}"
+            f"{option} takes whole numbers separated by commas, not {text!r}"
         ) from None
 
 

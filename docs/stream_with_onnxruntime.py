@@ -41,8 +41,9 @@ def play(random, forced, ages):
     feeds |= {"hop_of": np.arange(len(random)) // hop, "velocities": np.ones(ages.shape, "f4")}
     feeds |= {"kits": np.eye(1, len(spec["kits"]), dtype="f4").repeat(len(ages), 0)}  # the first
     feeds |= {"level_history": state[0], "past": state[1]}
-    _, samples, _, *state[:] = session.run(None, {name: feeds[name] for name in shapes})
-    return samples
+    found = session.run(None, {name: feeds[name] for name in shapes})
+    state[:] = found[3:5]
+    return found[1], found[5:]  # samples, and of a model with a body where that is
 
 
 # Every stream starts after as much silence as the network can hear.
@@ -55,12 +56,21 @@ ages = np.full((-(-count // hop), len(spec["roles"])), spec["ages"] - 1)
 if "kick" in spec["roles"]:
     since = np.arange(len(ages)) % beat
     ages[:, spec["roles"].index("kick")] = np.minimum(since, spec["ages"] - 1)
-samples = play(uniforms(int(sys.argv[3]), count), np.full(count, -1), ages)
+samples, body = play(uniforms(int(sys.argv[3]), count), np.full(count, -1), ages)
 
 emphasis, sound = np.float32(spec.get("emphasis", 0)), np.float32(0)
 for i, sample in enumerate(samples):  # what the levels speak of is pre-emphasised
     sound = sample + emphasis * sound
     samples[i] = sound
+
+for ends in body:  # value and slope where each hop ends; between two lies a cubic
+    (v0, s0), (v1, s1) = (
+        np.concatenate([np.zeros((1, 2), "f4"), ends[:-1]]).T[:, :, None],
+        ends.T[:, :, None],
+    )
+    t = np.arange(hop, dtype="f4") / hop
+    curve = (1 - t) ** 2 * ((1 + 2 * t) * v0 + t * s0) + t**2 * ((3 - 2 * t) * v1 - (1 - t) * s1)
+    samples += curve.ravel()[:count]
 
 with wave.open(sys.argv[2], "wb") as file:
     file.setparams((1, 2, rate, 0, "NONE", ""))

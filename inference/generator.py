@@ -15,13 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostnote.kernels.backends import Streams, is_loss
+from ghostnote.kernels.body import sound_of
+from ghostnote.kernels.emphasis import deemphasise
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.levels import of_sound
+from ghostnote.kernels.levels import decode, of_sound
 from ghostnote.kernels.packing import Packed
-from ghostnote.kernels.spec import LEAST_ATTACK, ModelSpec
+from ghostnote.kernels.spec import LEAST_ATTACK
 from ghostnote.kernels.state import State
 
 from .device import Device
+from .onnx_stream import Controls
 from .spread import Spread
 
 FLOATS = npt.NDArray[np.float32]
@@ -67,7 +70,7 @@ class Lanes:
         self._index = 0
         self._hits: deque[tuple[Hit, int]] = deque()  # and their lanes; soonest first
         self._added: list[tuple[Hit, int]] = []  # since `play` was last called, as they came
-        self._past = _Past(packed.spec)
+        self._past = _Past(packed, takes)
         self._device = device if device and not device.lost else None
         self.state: Streams
         if self._device is None:
@@ -166,7 +169,7 @@ class Lanes:
         state = Spread(self.packed, len(self.takes))
         self._begun(state)
         self._past.feed(state, self._index)
-        self.state, self._past = state, _Past(self.spec)
+        self.state, self._past = state, _Past(self.packed, self.takes)
         return True
 
 
@@ -185,8 +188,9 @@ class _Past:
     and nothing need be read from a device that may not answer any more.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self.spec = spec
+    def __init__(self, packed: Packed, takes: Sequence[Take]) -> None:
+        self.packed, self.takes = packed, takes
+        self.spec = spec = packed.spec
         self.reach = spec.receptive_field + (spec.ages + 1) * spec.hop
         self.struck: deque[_Struck] = deque()
         self._parts: deque[FLOATS] = deque()
@@ -208,7 +212,12 @@ class _Past:
         state.begin_at(first)
         if self._parts:
             played = np.concatenate(self._parts, axis=1)
-            levels = of_sound(self.spec, played, self._before)[:, first - self._first :]
+            if self.spec.body:
+                played -= self._body(played.shape[1])
+            levels = of_sound(self.spec, played, self._before)
+            last = np.broadcast_to(self._before, len(levels)).copy()
+            deemphasise(self.spec, decode(self.spec, levels), last)
+            levels = levels[:, first - self._first :]
         most = max(1, CARRIED_NUMBERS // (state.lanes * self.spec.outputs))
         struck = deque(self.struck)
         while True:
@@ -217,10 +226,24 @@ class _Past:
                 state.hit(role, velocity, lane)
             if state.index == index:
                 if self._parts:
-                    state.go_on_from(played[:, -1])
+                    state.go_on_from(last)
                 return
             end = min(index, state.index + most, struck[0].at if struck else index)
             state.teacher_force(levels[:, state.index - first : end - first])
+
+    def _body(self, frames: int) -> FLOATS:
+        """Return the body of what was played [lanes, frames]; where it bears on what comes, exactly."""
+        spec, first = self.spec, self._first // self.spec.hop
+        hops = -(-(self._first + frames) // spec.hop) - first
+        lanes = []
+        for lane, take in enumerate(self.takes):
+            mine = [one for one in self.struck if one.lane == lane]
+            hits = [(one.at // spec.hop - first, one.role, one.velocity) for one in mine]
+            kit = take.kit or [1.0] + [0.0] * (len(spec.kits) - 1)
+            asked = Controls.of_hits(spec, hits, hops, kit[: len(spec.kits)])
+            body = sound_of(spec, self.packed.source, asked.ages, asked.velocities, asked.kits)
+            lanes.append(body[self._first % spec.hop :][:frames])
+        return np.stack(lanes)
 
 
 class Generator:

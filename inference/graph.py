@@ -22,6 +22,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ghostnote.kernels.body import SOFTEST
+from ghostnote.kernels.packing import KNOT
 from ghostnote.kernels.spec import LEAST_LOG_SCALE, LEVELS_16, ModelSpec
 from ghostnote.kernels.weights import Weights, check_weights, weight_shapes
 
@@ -99,13 +101,16 @@ def graph_inputs(spec: ModelSpec) -> dict[str, Kind]:
 
 def graph_outputs(spec: ModelSpec) -> dict[str, Kind]:
     """Return the outputs of a spec's graph, as `graph_inputs` does."""
-    return {
+    outputs: dict[str, Kind] = {
         "levels": (TensorProto.INT64, ("N",)),
         "samples": (TensorProto.FLOAT, ("N",)),
         "logits": (TensorProto.FLOAT, ("N", spec.outputs)),
         "level_history_out": (TensorProto.INT64, (spec.input_taps,)),
         "past_out": (TensorProto.FLOAT, (past_rows(spec), spec.residual)),
     }
+    if spec.body:
+        outputs["body"] = (TensorProto.FLOAT, ("H", KNOT))
+    return outputs
 
 
 def past_rows(spec: ModelSpec) -> int:
@@ -206,10 +211,12 @@ def _call_graph(spec: ModelSpec) -> onnx.GraphProto:
     shift = n.add("Squeeze", n.add("MatMul", newest, column), n.ints([2]))
     bias = n.add("Reshape", n.add("Add", "filter_bias", shift), n.ints([1, -1]))  # [1, L*2D]
     if spec.conditioning:
-        hidden = _features(spec, n)
-        for i in range(len(spec.cond_hidden)):
-            hidden = n.add("Gemm", hidden, f"cond_weight.{i}", f"cond_bias.{i}", transB=1)
-            hidden = n.add("Relu", hidden)
+        features = _features(spec, n)
+        hidden = _dense(n, features, "cond", len(spec.cond_hidden))
+        if spec.body:
+            told = _dense(n, features, "body", len(spec.body))
+            told = n.add("Gemm", told, "body_out_weight", "body_out_bias", transB=1)
+            _soften(spec, n, told)
         out = n.add("Reshape", "cond_out_weight", n.ints([-1, spec.cond_hidden[-1]]))
         bias = n.add("Gemm", hidden, out, bias, transB=1)  # [H, L*2D]
     if order != list(range(layers)):
@@ -270,6 +277,24 @@ def _features(spec: ModelSpec, n: Nodes) -> str:
     if spec.kits:
         parts.append("kits")
     return n.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+
+
+def _dense(n: Nodes, value: str, name: str, layers: int) -> str:
+    """Add the dense layers of a name, [H, C] to [H, E]."""
+    for i in range(layers):
+        value = n.add("Gemm", value, f"{name}_weight.{i}", f"{name}_bias.{i}", transB=1)
+        value = n.add("Relu", value)
+    return value
+
+
+def _soften(spec: ModelSpec, n: Nodes, told: str) -> None:
+    """Add the body's knots [H, 2], as `kernels/body.py` softens what the layers tell."""
+    squares = n.add("Mul", told, n.add("Mul", told, n.floats([[1.0, 0.25]])))
+    power = n.add("ReduceSum", squares, n.ints([1]), keepdims=1)
+    share = n.add("Div", power, n.add("Add", power, n.floats(SOFTEST * SOFTEST)))
+    youngest = n.add("ReduceMin", "ages", axes=[1], keepdims=1)
+    known = n.add("Cast", n.add("Less", youngest, n.ints(spec.ages - 1)), to=TensorProto.FLOAT)
+    n.add("Mul", told, n.add("Mul", share, known), out="body")
 
 
 def _short_filters(spec: ModelSpec, n: Nodes, short: list[int]) -> str:

@@ -19,8 +19,10 @@ import numpy.typing as npt
 
 from ghostnote.kernels import control
 from ghostnote.kernels.backends import CUDA_PROVIDER
+from ghostnote.kernels.body import add_curves
 from ghostnote.kernels.emphasis import deemphasise
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.packing import KNOT
 from ghostnote.kernels.spec import ModelSpec
 
 from .graph import BLOCK, past_rows
@@ -148,7 +150,9 @@ class OnnxStream:
     history, past : arrays
         The graph's state, replaced by every call; with `index` it can be kept and put back.
     sound : float32 [1]
-        The last sample given out, which a model with pre-emphasis needs too.
+        The last sample given out, without its body, which a model with pre-emphasis needs too.
+    knot : float32 [2]
+        Where the body is as the present hop begins, which a model with a body needs.
     """
 
     def __init__(
@@ -169,6 +173,7 @@ class OnnxStream:
         self.index = 0
         self.history = np.full(spec.input_taps, spec.silence, np.int64)
         self.sound = np.zeros(1, np.float32)
+        self.knot = np.zeros(KNOT, np.float32)
         self.past = np.zeros((past_rows(spec), spec.residual), np.float32)
         weights = [*kit] or [0.0] * len(spec.kits)
         piece = min(field, PIECE)
@@ -215,9 +220,14 @@ class OnnxStream:
             feeds["ages"], feeds["velocities"] = controls.ages, controls.velocities
         if spec.kits:
             feeds["kits"] = controls.kits
-        levels, samples, logits, self.history, self.past = self.session.run(
-            ["levels", "samples", "logits", "level_history_out", "past_out"], feeds
+        wanted = ["levels", "samples", "logits", "level_history_out", "past_out"]
+        levels, samples, logits, self.history, self.past, *body = self.session.run(
+            wanted + ["body"] * bool(spec.body), feeds
         )
-        self.index += count
         deemphasise(spec, samples[None], self.sound)
+        for ends in body:
+            knots = np.concatenate([self.knot[None], ends])
+            add_curves(samples, knots, spec.hop, self.index % spec.hop)
+            self.knot = knots[(self.index + count) // spec.hop - self.index // spec.hop]
+        self.index += count
         return Played(levels, samples, logits)

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from ghostnote.kernels import levels as amplitudes
 from ghostnote.kernels import rng
 from ghostnote.kernels.backends import CUDA_PROVIDER, Checkable, open_gpu
+from ghostnote.kernels.body import sound_of
 from ghostnote.kernels.emphasis import deemphasise
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
@@ -45,6 +46,9 @@ DOUBLES = npt.NDArray[np.float64]
 SAMPLES = 960
 FORCED = 96
 FORCED_AT = (0, 1, 31, 63, 95)
+
+BODY_NEAR = 1e-5
+"""So near must an engine's body be; levels of 16 bit are three times as far from one another."""
 
 SAMPLES_MAX, FORCED_MAX = 65536, 4096  # in a file that may come from anywhere
 
@@ -380,6 +384,8 @@ def _replay_state(model: ModelFile, proof: Proof, state: Checkable) -> Replay:
             state.teacher_force(past[first:last])
 
     by_hops(len(samples), play)
+    if spec.body:
+        samples -= _body(model, proof)
     after = np.concatenate([np.zeros(1, np.float32), samples[:-1]])
     if spec.mixtures:  # each hop went on from what the proof has before it
         starts = np.arange(spec.hop, len(past), spec.hop)
@@ -391,11 +397,19 @@ def _replay_state(model: ModelFile, proof: Proof, state: Checkable) -> Replay:
 def _levels(
     spec: ModelSpec, samples: npt.NDArray[np.float32], after: npt.NDArray[np.float32]
 ) -> INTS:
-    """Return the levels that samples [n] were put out for after others; -1 where there is none."""
+    """Return the levels that samples [n], without body, were put out for after others; -1 for none."""
     found = amplitudes.of_sound(spec, np.nan_to_num(samples)[:, None], np.nan_to_num(after))
     again = amplitudes.decode(spec, found)
     deemphasise(spec, again, after.copy())  # each a stream of one sample
-    return np.where(again[:, 0] == samples, found[:, 0], -1)
+    near = np.abs(again[:, 0] - samples) <= (BODY_NEAR if spec.body else 0.0)
+    return np.where(near, found[:, 0], -1)
+
+
+def _body(model: ModelFile, proof: Proof) -> npt.NDArray[np.float32]:
+    """Return the body [n] of a proof's sound."""
+    asked = proof.controls(model.spec)
+    told = sound_of(model.spec, model.weights, asked.ages, asked.velocities, asked.kits)
+    return told[: len(proof.levels)]
 
 
 def _replay_onnx(model: ModelFile, proof: Proof, provider: str = CPU_PROVIDER) -> Replay:
@@ -415,9 +429,9 @@ def _replay_onnx(model: ModelFile, proof: Proof, provider: str = CPU_PROVIDER) -
         for hop, first in enumerate(range(0, len(fed), spec.hop)):
             hop_long = slice(first, first + spec.hop)
             inputs = uniforms[hop_long], controls.part(hop, hop + 1)
-            before = stream.index, stream.history, stream.past, stream.sound.copy()
+            before = stream.index, stream.history, stream.past, stream.sound.copy(), stream.knot
             parts.append(stream.process(*inputs, None, proof.temperature).levels)
-            stream.index, stream.history, stream.past, stream.sound = before
+            stream.index, stream.history, stream.past, stream.sound, stream.knot = before
             stream.process(*inputs, fed[hop_long], proof.temperature)
         return np.concatenate(parts), np.empty((0, spec.outputs), np.float32)
 

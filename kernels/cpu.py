@@ -32,6 +32,7 @@ from .activations import (
     relu,
     zero_vectors,
 )
+from .body import curve, softened
 from .control import control_row, grow_older, strike, youngest
 from .draw import draw_level
 from .emphasis import sounding
@@ -91,7 +92,7 @@ def run(
             for tap in range(h[p.TAPS] - 1):
                 mine[p.L_HISTORY + tap] = mine[p.L_HISTORY + tap + 1]
             mine[p.L_HISTORY + h[p.TAPS] - 1] = level
-            sound = give_out(h, w, si, f, lane, level)
+            sound = give_out(h, w, si, f, lane, level, index % h[p.HOP])
             if out:
                 store_float(out + 4 * (lane * count + i), sound)
         si[p.I_INDEX] = index + 1
@@ -110,6 +111,8 @@ def prewarm(header: int, w: int, ints: int, f: int) -> None:
         for tap in range(h[p.TAPS]):
             mine[p.L_HISTORY + tap] = h[p.SILENCE]
         store_float(settings + 4 * p.T_SOUND, ZERO)
+        for i in range(2 * p.KNOT):
+            store_float(settings + 4 * (p.T_BEGIN + i), ZERO)
         for role in range(h[p.ROLES]):
             mine[p.L_HISTORY + h[p.TAPS] + role] = h[p.AGES] - 1
             store_float(settings + 4 * (p.T_VELOCITIES + role), ZERO)
@@ -136,12 +139,25 @@ def hit(header: int, ints: int, f: int, lane: int, role: int, velocity: float) -
 
 
 @inner
-def give_out(h: INTS, w: int, si: INTS, f: int, lane: int, level: int) -> np.float32:
-    """Return the sound of a lane's new level, and keep it for the next."""
-    kept = settings_at(h, si, f, lane) + 4 * p.T_SOUND
+def give_out(h: INTS, w: int, si: INTS, f: int, lane: int, level: int, phase: int) -> np.float32:
+    """Return the sound of a lane's new level, number `phase` of its hop, and keep it for the next.
+
+    With the last of a hop its body's end becomes the beginning of the next.
+    """
+    settings = settings_at(h, si, f, lane)
+    kept = settings + 4 * p.T_SOUND
     emphasis = load_float(w + h[p.AT_EMPHASIS])
     sound = sounding(_sample(h, w, level), load_float(kept), emphasis)
     store_float(kept, sound)
+    if h[p.BODY] == 0:
+        return np.float32(sound)
+    begin, end = settings + 4 * p.T_BEGIN, settings + 4 * p.T_END
+    value, slope = load_float(end), load_float(end + 4)
+    t = np.float32(phase) / np.float32(h[p.HOP])
+    sound += curve(load_float(begin), load_float(begin + 4), value, slope, t)
+    if phase + 1 == h[p.HOP]:
+        store_float(begin, value)
+        store_float(begin + 4, slope)
     return np.float32(sound)
 
 
@@ -160,7 +176,10 @@ def temperature_of(fresh: int) -> int:
 
 @inner
 def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
-    """Compute each layer's gate bias of the hop that begins, from the lanes' ages and kits."""
+    """Compute each layer's gate bias of the hop that begins, from the lanes' ages and kits.
+
+    And where the lanes' bodies are at its end.
+    """
     lanes, product = si[p.I_COUNT], si[p.I_PRODUCT]
     count = h[p.LAYERS] * 2 * h[p.GATE]
     bias = f + 4 * lanes * h[p.S_HOP_BIAS]
@@ -183,16 +202,58 @@ def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
             floats_at(x + 4 * inputs * lane, inputs),
         )
         si[lane_at(h, lane) + p.L_FRESH] = youngest(ages, h[p.ATTACK]) < h[p.ATTACK]
-        grow_older(ages, h[p.AGES] - 1)
-    for i in range(h[p.DENSE]):
-        width = h[h[p.AT_DENSE_WIDTH] + i]
+    lists = (h[p.AT_DENSE_WIDTH], h[p.AT_DENSE_WEIGHT], h[p.AT_DENSE_BIAS])
+    y, width = _dense(h, w, si, f, h[p.DENSE], lists)
+    _call_product(product, w + h[p.AT_COND_OUT], y, 4 * width, bias, 4 * count, lanes)
+    if h[p.BODY]:
+        _tell_body(h, w, si, f)
+    for lane in range(lanes):
+        at = lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
+        grow_older(si[at : at + roles], h[p.AGES] - 1)
+
+
+@inner
+def _dense(
+    h: INTS, w: int, si: INTS, f: int, layers: int, lists: tuple[int, int, int]
+) -> tuple[int, int]:
+    """Put the lanes' control rows through dense layers, whose widths, weights and biases `lists` tell.
+
+    Returns where what comes out lies, and how wide it is.
+    """
+    lanes, inputs = si[p.I_COUNT], h[p.CONTROL]
+    x = f + 4 * lanes * h[p.S_CONTROL]
+    widths, weights, biases = lists
+    for i in range(layers):
+        width = h[widths + i]
         y = f + 4 * lanes * (h[p.S_DENSE_A] if i % 2 == 0 else h[p.S_DENSE_B])
         for lane in range(lanes):
-            copy_vectors(y + 4 * width * lane, w + h[h[p.AT_DENSE_BIAS] + i], width // LANES)
-        _call_product(product, w + h[h[p.AT_DENSE_WEIGHT] + i], x, 4 * inputs, y, 4 * width, lanes)
+            copy_vectors(y + 4 * width * lane, w + h[biases + i], width // LANES)
+        _call_product(si[p.I_PRODUCT], w + h[weights + i], x, 4 * inputs, y, 4 * width, lanes)
         relu(y, lanes * width // LANES)
         x, inputs = y, width
-    _call_product(product, w + h[p.AT_COND_OUT], x, 4 * inputs, bias, 4 * count, lanes)
+    return x, inputs
+
+
+@inner
+def _tell_body(h: INTS, w: int, si: INTS, f: int) -> None:
+    """Set where each lane's body is at the end of the hop that begins, from its control row."""
+    lanes, forgotten = si[p.I_COUNT], h[p.AGES] - 1
+    lists = (h[p.AT_BODY_WIDTH], h[p.AT_BODY_WEIGHT], h[p.AT_BODY_BIAS])
+    x, width = _dense(h, w, si, f, h[p.BODY], lists)
+    knots = f + 4 * lanes * h[p.S_KNOT]
+    for lane in range(lanes):
+        copy_vectors(knots + 4 * LANES * lane, w + h[p.AT_KNOT_BIAS], 1)
+    _call_product(si[p.I_PRODUCT], w + h[p.AT_KNOT], x, 4 * width, knots, 4 * LANES, lanes)
+    for lane in range(lanes):
+        ages = lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
+        knot = knots + 4 * LANES * lane
+        value, slope = load_float(knot), load_float(knot + 4)
+        by = softened(value, slope)
+        if youngest(si[ages : ages + h[p.ROLES]], forgotten) == forgotten:
+            by = ZERO
+        end = settings_at(h, si, f, lane) + 4 * p.T_END
+        store_float(end, value * by)
+        store_float(end + 4, slope * by)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")

@@ -29,6 +29,7 @@ from .asked import (
     count_of,
     rows_of,
 )
+from .body import add_curves, soften
 from .control import choke_array, strike
 from .emphasis import deemphasise
 from .errors import GhostnoteError
@@ -45,7 +46,7 @@ from .gpu_model import (
     shape_of,
     spread_of,
 )
-from .packing import Packed, pack
+from .packing import KNOT, Packed, pack
 from .spec import ModelSpec
 from .state import State
 from .weights import Weights
@@ -107,9 +108,10 @@ class GpuState:
     bias : tensor
         Gates' biases of the hop that was begun last, [padded, L, 2, D]; without conditioning of one
         stream for all.
-    chance, top_k, temperature, attack, ages, velocities, kits, sound, fresh : arrays
+    chance, top_k, temperature, attack, ages, velocities, kits, sound, fresh, knots : arrays
         Seeds, streams, offsets [3, padded], settings and hits of each stream, the sample that it gave
-        out last, and whether a hit is fresh in the present hop, on the host.
+        out last (without its body), whether a hit is fresh in the present hop, and where the body is
+        as that hop begins and as it ends, [padded, 2, 2], on the host.
 
     Raises
     ------
@@ -164,6 +166,7 @@ class GpuState:
         self.velocities = np.zeros((self.padded, len(spec.roles)), np.float32)
         self.kits = np.zeros((self.padded, len(spec.kits)), np.float32)
         self.sound = np.zeros(self.padded, np.float32)
+        self.knots = np.zeros((self.padded, 2, KNOT), np.float32)
         self._chokes = choke_array(spec)
         self.chance[1, :streams] = stream + np.arange(streams)
         self.rings = torch.zeros(
@@ -195,9 +198,10 @@ class GpuState:
         self.ages[:] = max(spec.ages - 1, 0)
         self.velocities[:] = 0.0
         self.sound[:] = 0.0
+        self.knots[:] = 0.0
         self.history.fill_(spec.silence)
         self._sent = None
-        self.bias = self._biases(1)[0]
+        self.bias = self._biases(self._controls(1), 1)[0]
         shape, packed = self.shape, self.packed
         matrices, floats = packed.matrices.float(), packed.floats
         layers, r, d = shape.layers, shape.residual, shape.gate
@@ -274,15 +278,15 @@ class GpuState:
         """Write the next samples into `out` float32 [n], or [streams, n] of several streams."""
         if out.dtype != np.float32 or not out.flags.carray:
             raise GhostnoteError("generate: the output must be contiguous float32, and writable")
-        rows = torch.from_numpy(out.reshape(self.lanes, count_of(out.shape, self.lanes)))
+        rows = out.reshape(self.lanes, count_of(out.shape, self.lanes))
         done = 0
         while done < rows.shape[1]:
             count = self._launchable(rows.shape[1] - done)
             found = torch.full((self.lanes, count), torch.nan, device=self.packed.device)
-            self._launch(count, found, None, None)
-            rows[:, done : done + count] = found  # of one launch, straight from the device
+            phase = self._index % self.packed.spec.hop
+            knots = self._launch(count, found, None, None)
+            rows[:, done : done + count] = self._sound(found.cpu().numpy(), knots, phase)
             done += count
-        deemphasise(self.packed.spec, rows.numpy(), self.sound)
 
     def teacher_force(self, levels: INTS) -> FLOATS:
         """Feed `levels` int64 [n] (or [streams, n]) as if they had been drawn.
@@ -346,7 +350,7 @@ class GpuState:
     def _settings(self) -> tuple[npt.NDArray[np.generic], ...]:
         return (
             self.chance, self.top_k, self.temperature, self.ages, self.velocities, self.kits,
-            self.sound, self.attack, self.fresh,
+            self.sound, self.attack, self.fresh, self.knots,
         )  # fmt: skip
 
     def _launchable(self, left: int) -> int:
@@ -365,16 +369,23 @@ class GpuState:
         out: torch.Tensor | None,
         forced: torch.Tensor | None,
         outputs: torch.Tensor | None,
-    ) -> None:
+    ) -> FLOATS:
+        """Play one launch; return the knots of the body [padded, hops + 1, 2] of its hops."""
         spec, packed, s = self.packed.spec, self.packed, self.shape
-        bias, hop, fresh = self.bias[None], count, self.fresh[None]
+        bias, hop, fresh, knots = self.bias[None], count, self.fresh[None], self.knots
         if spec.conditioning and self._index % spec.hop == 0:
             hop = spec.hop
             hops = np.arange(-(-count // hop))
             if spec.roles:
                 fresh = self.ages.min(axis=1) + hops[:, None] < spec.attack  # [hops, padded]
-            bias = self._biases(len(hops))
+            rows = self._controls(len(hops))
+            bias = self._biases(rows, len(hops))
             self.bias, self.fresh = bias[-1], fresh[-1]
+            if rows is not None and spec.body:
+                knots = self._knots(rows)
+                self.knots = knots[:, -2:].copy()
+            if spec.roles:
+                np.minimum(self.ages + len(hops), spec.ages - 1, out=self.ages)
         temperatures = np.where(fresh, self.attack, self.temperature)
         if self._sent is None:
             arrays = (self.chance, self.top_k)
@@ -414,15 +425,22 @@ class GpuState:
                 programs = self.spread.programs
                 start_spread(programs, self.options, self._words, *arguments, *held, *last)
         self._index += count
+        return knots
 
-    def _biases(self, hops: int) -> torch.Tensor:
-        """Return the gates' biases of the next hops, [hops, padded, L, 2, D], and grow ages by these.
+    def _sound(self, rows: FLOATS, knots: FLOATS, phase: int) -> FLOATS:
+        """Turn what one launch played [lanes, n] into sound, in place, from `phase` in its first hop."""
+        spec = self.packed.spec
+        deemphasise(spec, rows, self.sound)
+        if spec.body:
+            for lane in range(self.lanes):
+                add_curves(rows[lane], knots[lane], spec.hop, phase)
+        return rows
 
-        Without conditioning [hops, 1, L, 2, D], the same for all.
-        """
+    def _controls(self, hops: int) -> torch.Tensor | None:
+        """Return the control rows of the next hops, [hops, padded, C]; None without conditioning."""
         spec, packed = self.packed.spec, self.packed
         if not spec.conditioning:
-            return packed.filter_bias.expand(hops, 1, *packed.filter_bias.shape)
+            return None
         at, rows = packed.device, []
         if spec.roles:
             ages = torch.from_numpy(self.ages).to(at) + torch.arange(hops, device=at)[:, None, None]
@@ -431,12 +449,37 @@ class GpuState:
             ]  # [hops, B, roles, F]
             loud = features * torch.from_numpy(self.velocities).to(at)[..., None]
             rows.append(torch.cat([features, loud], dim=-1).flatten(start_dim=2))
-            np.minimum(self.ages + hops, spec.ages - 1, out=self.ages)
         rows.append(torch.from_numpy(self.kits).to(at).expand(hops, -1, -1))
-        hidden = torch.cat(rows, dim=-1)
-        for i in range(len(spec.cond_hidden)):
-            weight, bias = packed.cond[f"cond_weight.{i}"], packed.cond[f"cond_bias.{i}"]
-            hidden = torch.relu(hidden @ weight.T + bias)
+        return torch.cat(rows, dim=-1)
+
+    def _dense(self, rows: torch.Tensor, name: str, layers: int) -> torch.Tensor:
+        """Return control rows [hops, padded, C] after the dense layers of a name, [.., E]."""
+        for i in range(layers):
+            weight, bias = (
+                self.packed.cond[f"{name}_weight.{i}"],
+                self.packed.cond[f"{name}_bias.{i}"],
+            )
+            rows = torch.relu(rows @ weight.T + bias)
+        return rows
+
+    def _knots(self, rows: torch.Tensor) -> FLOATS:
+        """Return the knots [padded, hops + 1, 2] of the hops that control rows tell of."""
+        spec, cond = self.packed.spec, self.packed.cond
+        hidden = self._dense(rows, "body", len(spec.body))
+        told = (hidden @ cond["body_out_weight"].T + cond["body_out_bias"]).cpu().numpy()
+        left = self.ages.min(axis=1) + np.arange(len(told))[:, None]
+        soften(told.reshape(-1, KNOT), (left >= spec.ages - 1).ravel())
+        return np.concatenate([self.knots[:, 1:], told.swapaxes(0, 1)], axis=1)
+
+    def _biases(self, rows: torch.Tensor | None, hops: int) -> torch.Tensor:
+        """Return the gates' biases of hops by their control rows, [hops, padded, L, 2, D].
+
+        Without conditioning [hops, 1, L, 2, D], the same for all.
+        """
+        spec, packed = self.packed.spec, self.packed
+        if rows is None:
+            return packed.filter_bias.expand(hops, 1, *packed.filter_bias.shape)
+        hidden = self._dense(rows, "cond", len(spec.cond_hidden))
         out = packed.cond["cond_out_weight"]  # [E, L, 2, D]
         biases = hidden @ out.flatten(start_dim=1)
         biases += packed.filter_bias.flatten()  # in place: of thousands of streams they are large

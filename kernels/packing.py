@@ -49,6 +49,7 @@ INTS = npt.NDArray[np.int64]
     AGE_FEATURES,
     CONTROL,
     DENSE,
+    BODY,  # dense layers of the body; 0: there is none
     CHOKES,
     ATTACK,  # hops that a hit is fresh for
     ROW,  # bytes of one layer input in a ring, with its scale
@@ -67,6 +68,8 @@ INTS = npt.NDArray[np.int64]
     AT_HEAD1_BIAS,
     AT_COND_OUT,
     AT_AGE_TABLE,
+    AT_KNOT,
+    AT_KNOT_BIAS,
     # offsets in the header itself, of lists
     AT_DILATION,
     AT_AHEAD,
@@ -79,6 +82,9 @@ INTS = npt.NDArray[np.int64]
     AT_DENSE_WIDTH,
     AT_DENSE_WEIGHT,
     AT_DENSE_BIAS,
+    AT_BODY_WIDTH,
+    AT_BODY_WEIGHT,
+    AT_BODY_BIAS,
     AT_CHOKE,
     AT_PLACE,
     # offsets in a lane's floats
@@ -96,6 +102,7 @@ INTS = npt.NDArray[np.int64]
     S_CONTROL,
     S_DENSE_A,
     S_DENSE_B,
+    S_KNOT,
     S_PAST,
     S_FLOATS,
     # offsets in a state's ints
@@ -103,7 +110,7 @@ INTS = npt.NDArray[np.int64]
     LANE_INTS,
     SETTINGS,
     HEADER,
-) = range(70)
+) = range(77)
 
 # A state's ints begin with these; then come the ring positions, then LANE_INTS for each lane.
 # PRODUCT and STEP are the addresses of the compiled `add_product` and `step`.
@@ -112,9 +119,13 @@ I_PRODUCT, I_STEP, I_COUNT, I_INDEX, I_PHASE, I_RING_POS = range(6)
 # HELD is 0 but where a GPU has the lane's past (`mailbox.py`): then it is the GPU's slot + 1. FRESH is 1
 # in a hop in which a hit is fresh.
 L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HELD, L_FRESH, L_HISTORY = range(7)
-# A lane's settings: the temperature, that of fresh hits, the sample given out last, the roles'
-# velocities, the kits' weights.
-T_TEMPERATURE, T_ATTACK, T_SOUND, T_VELOCITIES = range(4)
+# A lane's settings: the temperature, that of fresh hits, the sample given out last (without its body),
+# the body's value and slope where the hop begins and where it ends, the roles' velocities, the kits'
+# weights.
+T_TEMPERATURE, T_ATTACK, T_SOUND, T_BEGIN, T_END, T_VELOCITIES = 0, 1, 2, 3, 5, 7
+
+KNOT = 2
+"""Numbers of a knot of the body (`body.py`): the curve's value, and its slope in values a hop."""
 
 DEFAULT_PRECISION = "int8"
 """The fastest that costs next to nothing in quality: 0.003 bits a sample on the bundled model."""
@@ -234,6 +245,7 @@ class _Packer:
             (AGE_FEATURES, spec.age_features),
             (CONTROL, padded(spec.conditioning)),
             (DENSE, len(spec.cond_hidden)),
+            (BODY, len(spec.body)),
             (CHOKES, len(spec.chokes)),
             (ATTACK, spec.attack),
             (ROW, 4 * r if wide else -(-(r + 4) // 64) * 64),  # whole vectors, also for copying
@@ -291,26 +303,32 @@ class _Packer:
         """Put what is computed once a hop, whose activations stay float32."""
         spec, w, head = self.spec, self.weights, self.head
         precision = FP32 if self.precision == FP32 else BF16
-        dense_weights, dense_biases = [], []
-        for i, width in enumerate(spec.cond_hidden):
-            dense_weights.append(self._put(pack_matrix(w[f"cond_weight.{i}"], precision)))
-            dense_biases.append(self._put(_pad(w[f"cond_bias.{i}"], padded(width))))
+        for name, widths, slots in (
+            ("cond", spec.cond_hidden, (AT_DENSE_WIDTH, AT_DENSE_WEIGHT, AT_DENSE_BIAS)),
+            ("body", spec.body, (AT_BODY_WIDTH, AT_BODY_WEIGHT, AT_BODY_BIAS)),
+        ):
+            matrices, biases = [], []
+            for i, width in enumerate(widths):
+                matrices.append(self._put(pack_matrix(w[f"{name}_weight.{i}"], precision)))
+                biases.append(self._put(_pad(w[f"{name}_bias.{i}"], padded(width))))
+            for slot, values in zip(slots, (map(padded, widths), matrices, biases), strict=True):
+                head[slot] = self._put_list([*values])
+        if spec.body:
+            head[AT_KNOT] = self._put(pack_matrix(w["body_out_weight"], precision))
+            head[AT_KNOT_BIAS] = self._put(_pad(w["body_out_bias"], padded(KNOT)))
         if spec.conditioning:
             out = _gate_rows(w["cond_out_weight"], spec.gate, axis=1)
             flat = out.reshape(-1, out.shape[-1])
             head[AT_COND_OUT] = self._put(pack_matrix(flat, precision))
         if spec.roles:
             head[AT_AGE_TABLE] = self._put(w["age_table"])
-        head[AT_DENSE_WIDTH] = self._put_list([padded(width) for width in spec.cond_hidden])
-        head[AT_DENSE_WEIGHT] = self._put_list(dense_weights)
-        head[AT_DENSE_BIAS] = self._put_list(dense_biases)
         head[AT_CHOKE] = self._put_list([role for pair in spec.choke_pairs for role in pair])
 
     def _state(self) -> None:
         """Lay out a lane's floats and ints."""
         spec, head = self.spec, self.head
         layers, d = spec.layers, head[GATE]
-        dense = max((padded(width) for width in spec.cond_hidden), default=0)
+        dense = max((padded(width) for width in (*spec.cond_hidden, *spec.body)), default=0)
         aheads = [min(AHEAD, 1 << (dilation.bit_length() - 1)) for dilation in spec.dilations]
         head[SETTINGS] = padded(T_VELOCITIES + len(spec.roles) + len(spec.kits))
         at = 0
@@ -329,6 +347,7 @@ class _Packer:
             (S_CONTROL, head[CONTROL]),
             (S_DENSE_A, dense),
             (S_DENSE_B, dense),
+            (S_KNOT, KNOT if spec.body else 0),
             (S_PAST, sum(aheads) * 2 * d),
         ):
             head[slot] = at

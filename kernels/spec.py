@@ -94,6 +94,10 @@ class ModelSpec:
         Widths of the dense layers between the conditioning features and the layers' biases.
     chokes : tuple of (str, str)
         Pairs (by, what): a hit of role `by` silences role `what`.
+    body : tuple of int
+        Widths of the dense layers that tell the body of the sound (`kernels/body.py`), what hits
+        alone determine of it, below half the hops' rate; the WaveNet then plays the rest. Empty: it
+        plays all.
 
     Raises
     ------
@@ -119,9 +123,10 @@ class ModelSpec:
     age_features: int = 0
     cond_hidden: tuple[int, ...] = ()
     chokes: tuple[tuple[str, str], ...] = ()
+    body: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("dilations", "roles", "kits", "cond_hidden", "chokes"):
+        for name in ("dilations", "roles", "kits", "cond_hidden", "chokes", "body"):
             if not isinstance(getattr(self, name), tuple):
                 raise GhostnoteError(f"model spec: {name} must be a tuple")
         _check_range("samplerate", self.samplerate, 1000, 384000)
@@ -175,6 +180,13 @@ class ModelSpec:
                 _check_range("cond_hidden", width, 1, MAX_CHANNELS)
         elif self.cond_hidden:
             raise GhostnoteError("model spec: cond_hidden needs roles or kits; leave it empty")
+        _check_range("body (layers)", len(self.body), 0, 4)
+        for width in self.body:
+            _check_range("body", width, 1, MAX_CHANNELS)
+        if self.body and not self.roles:
+            raise GhostnoteError(
+                "model spec: body needs roles, which it is told by; leave it empty"
+            )
         for pair in self.chokes:
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise GhostnoteError(f"model spec: chokes must hold pairs of roles, found {pair!r}")
@@ -237,9 +249,9 @@ class ModelSpec:
         return total + self.skip * self.head + self.head * self.outputs
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values; those that came later only where not 0."""
+        """Return the fields as JSON-ready values; those that came later only where not 0 or empty."""
         values = asdict(self)
-        for name in ("mixtures", "emphasis"):
+        for name in ("mixtures", "emphasis", "body"):
             if not values[name]:
                 del values[name]  # so that a model without is the file that it always was
         return values
@@ -266,7 +278,7 @@ class ModelSpec:
         for name, value in values.items():
             if name in ("roles", "kits"):
                 clean[name] = tuple(_expect_list(name, value, str))
-            elif name in ("dilations", "cond_hidden"):
+            elif name in ("dilations", "cond_hidden", "body"):
                 clean[name] = tuple(_expect_list(name, value, int))
             elif name == "chokes":
                 pairs = _expect_list(name, value, list)

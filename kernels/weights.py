@@ -56,6 +56,13 @@ def weight_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         shapes["cond_out_weight"] = (layers, 2 * d, widths[-1])
     if spec.roles:
         shapes["age_table"] = (spec.ages, spec.age_features)
+    if spec.body:
+        widths = (spec.conditioning, *spec.body)
+        for i, (fan, width) in enumerate(itertools.pairwise(widths)):
+            shapes[f"body_weight.{i}"] = (width, fan)
+            shapes[f"body_bias.{i}"] = (width,)
+        shapes["body_out_weight"] = (2, widths[-1])  # to the value and the slope at a hop's end
+        shapes["body_out_bias"] = (2,)
     if sum(int(np.prod(shape)) for shape in shapes.values()) > MAX_WEIGHTS:
         raise GhostnoteError(f"model: over {MAX_WEIGHTS} weights; no such network is supported")
     return shapes

@@ -179,7 +179,7 @@ def _take(h: Any, w: int, si: Any, f: int, b: Any, out: int) -> None:
             for tap in range(taps - 1):
                 si[history + tap] = si[history + tap + 1]
             si[history + taps - 1] = level
-            store_float(out + 4 * (lane * hop + i), give_out(h, w, si, f, lane, level))
+            store_float(out + 4 * (lane * hop + i), give_out(h, w, si, f, lane, level, i))
     si[p.I_INDEX] += hop
     store_int(b[POST] + 8 * m.NOW, load_int(b[POST] + 8 * m.NOW) + hop)
 

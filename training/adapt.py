@@ -17,6 +17,7 @@ from ghostnote.inference.model_file import ModelFile
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
+from .body import Body
 from .config import TrainConfig
 from .wavenet import WaveNet
 
@@ -32,13 +33,20 @@ _OF_NETWORK = (
     "mixtures",
     "emphasis",
     "cond_hidden",
+    "body",
 )
 
-LEARNING: dict[str, Any] = {"minutes": 10.0, "learning_rate": 1e-3, "decay": 0.6}
+LEARNING: dict[str, Any] = {
+    "minutes": 10.0,
+    "learning_rate": 1e-3,
+    "decay": 0.6,
+    "body_steps": 1500,
+}
 """What differs from a training from nothing, where nothing else is asked for."""
 
-GROWING = ("age_features", "cond_hidden")
-"""Settings of the network in which it may have more than the model that it begins with."""
+GROWING = ("age_features", "cond_hidden", "body")
+"""Settings of the network in which it may have more than the model that it begins with; a body, if that
+has none."""
 
 
 def settings_of(model: ModelFile) -> dict[str, Any]:
@@ -59,8 +67,8 @@ def settings_of(model: ModelFile) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in names} | {"cycle": cycle, "cycles": cycles}
 
 
-def take_over(network: WaveNet, model: ModelFile) -> None:
-    """Give a network the weights of a model that differs from it in kits and conditioning only.
+def take_over(network: WaveNet, body: Body | None, model: ModelFile) -> None:
+    """Give a network and its body the weights of a model that differs in kits and conditioning only.
 
     A kit of the same name is the same kit; a new one begins as the mean of the model's. Where the
     network's conditioning is wider, the model's units are its first ones and hear nothing new; the
@@ -83,6 +91,11 @@ def take_over(network: WaveNet, model: ModelFile) -> None:
             elif name == "cond_out_weight":
                 parameter.zero_()
             parameter[tuple(slice(n) for n in known.shape)] = torch.from_numpy(known)
+        for name, parameter in body.named_parameters() if body and model.spec.body else ():
+            known = np.array(model.weights[name])
+            if name == "body_weight.0":
+                known = _inputs(spec, model.spec, known)
+            parameter.copy_(torch.from_numpy(known))
 
 
 def _inputs(spec: ModelSpec, theirs: ModelSpec, known: FLOATS) -> FLOATS:
@@ -102,6 +115,8 @@ def _same_but_for_conditioning(spec: ModelSpec, model: ModelFile) -> None:
     theirs = replace(model.spec, kits=spec.kits) if spec.conditioning else model.spec
     if spec.conditioning and _wider(spec, theirs):
         theirs = replace(theirs, age_features=spec.age_features, cond_hidden=spec.cond_hidden)
+    if not theirs.body:
+        theirs = replace(theirs, body=spec.body)
     for field in fields(spec):
         wanted, found = getattr(theirs, field.name), getattr(spec, field.name)
         if wanted != found:

@@ -1,7 +1,7 @@
 """Checkpoints of a training run: one safetensors file, nothing pickled.
 
-RUN/checkpoint.safetensors holds the weights, their running mean and the optimizer's moments
-(`muon.py`); its metadata holds the step, the settings and the model spec as JSON. Written beside the
+RUN/checkpoint.safetensors holds the weights, their running mean, the optimizer's moments (`muon.py`)
+and the body, which does not change; its metadata holds the step, the settings and the model spec as JSON. Written beside the
 old one and renamed, so that a kill or a full disk at any moment leaves a whole file. One thread at a
 time.
 """
@@ -33,7 +33,7 @@ _PREFIXES = ("weights", "mean", "adam1", "adam2")
 class Checkpoint:
     """Everything that a run needs to go on, or an export to begin.
 
-    `tensors` bears the prefixes "weights.", "mean.", "adam1.", "adam2."; `facts` is what the
+    `tensors` bears the prefixes "weights.", "mean.", "adam1.", "adam2.", "body."; `facts` is what the
     training tells of itself (`training.train`).
     """
 
@@ -58,6 +58,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     spec: ModelSpec,
     facts: dict[str, Any],
+    body: nn.Module | None = None,
 ) -> None:
     """Write the state of a run that has done a step; `facts` go along as JSON.
 
@@ -72,6 +73,8 @@ def save_checkpoint(
         tensors["mean." + name] = mean[name]
         tensors["adam1." + name] = optimizer.state[parameter]["exp_avg"]
         tensors["adam2." + name] = optimizer.state[parameter]["exp_avg_sq"]
+    for name, parameter in body.named_parameters() if body else ():
+        tensors["body." + name] = parameter.detach()
     about = {
         "format": FORMAT,
         "step": step,
@@ -119,9 +122,12 @@ def load_checkpoint(run: Path) -> Checkpoint:
 
 
 def restore(
-    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    body: nn.Module | None = None,
 ) -> dict[str, Tensor]:
-    """Put a checkpoint's weights and moments into place; return the running mean.
+    """Put a checkpoint's weights, moments and body into place; return the running mean.
 
     Raises
     ------
@@ -144,6 +150,11 @@ def restore(
                 "exp_avg": first.to(device, copy=True),
                 "exp_avg_sq": second.to(device, copy=True),
             }
+        for name, parameter in body.named_parameters() if body else ():
+            known = checkpoint.tensors.get("body." + name)
+            if known is None or known.shape != parameter.shape:
+                raise GhostnoteError(f"checkpoint: damaged, {name!r} is missing or misshapen")
+            parameter.copy_(known)
         devices = {name: parameter.device for name, parameter in model.named_parameters()}
     return {
         name: tensor.to(devices[name], copy=True)

@@ -17,15 +17,15 @@ class TrainConfig:
     """The settings of a run; a resumed run must have the same, but for `steps` and `minutes`.
 
     Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `mixtures`,
-    `emphasis`, `age_features`, `cond_hidden`) are told at `ModelSpec`; with mixtures there are
+    `emphasis`, `age_features`, `cond_hidden`, `body`) are told at `ModelSpec`; with mixtures there are
     65536 levels, whatever `levels`.
 
     Parameters
     ----------
     cycles, cycle : int
         The dilations are 1, 2, 4, ... (`cycle` of them), `cycles` times.
-    foretell : int
-        Steps in which the conditioning is taught the low end before the training (`foretell.py`).
+    body_steps : int
+        Steps in which the body is taught before the training (`body.py`), if there is one.
     steps : int
         Length of the run. The rate's fall is planned by it, so a run that is resumed with other
         `steps` is not the run that would have had them from the start.
@@ -80,7 +80,8 @@ class TrainConfig:
     emphasis: float = 0.0
     age_features: int = 15
     cond_hidden: tuple[int, ...] = (128, 64)
-    foretell: int = 0
+    body: tuple[int, ...] = ()
+    body_steps: int = 6000
     steps: int = 6000
     minutes: float = 0.0
     windows: int = 2
@@ -107,7 +108,7 @@ class TrainConfig:
             ("cycles", 1, 64),
             ("cycle", 1, 16),
             ("age_features", 1, control.AGE_FEATURES),
-            ("foretell", 0, 10**6),
+            ("body_steps", 0, 10**6),
             ("learning_rate", 0.0, 1.0),
             ("warmup", 0, 10**9),
             ("decay", 0.0, 1.0),
@@ -131,8 +132,16 @@ class TrainConfig:
             )
 
     def spec(self, dataset: Dataset) -> ModelSpec:
-        """Return the model that fits a dataset under these settings."""
+        """Return the model that fits a dataset under these settings.
+
+        Raises
+        ------
+        GhostnoteError
+            If a setting is impossible, or there is to be a body and the dataset has no hits.
+        """
         roles, kits = dataset.roles, dataset.kits
+        if self.body and not roles:
+            raise GhostnoteError("--body: the dataset has no hits to tell it from; leave it out")
         # Four seconds: longer than the tail of any hit but the last of a long cymbal.
         ages = 4 * dataset.samplerate // max(dataset.hop, 1) if roles else 0
         return ModelSpec(
@@ -153,6 +162,7 @@ class TrainConfig:
             age_features=self.age_features if roles else 0,
             cond_hidden=self.cond_hidden if roles or kits else (),
             chokes=dataset.chokes,
+            body=self.body,
         )
 
     def share(self, step: int, seconds: float) -> float:
@@ -187,4 +197,5 @@ class TrainConfig:
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise GhostnoteError(f"training: unknown setting {unknown[0]!r} in the checkpoint")
-        return cls(**{**values, "cond_hidden": tuple(values.get("cond_hidden", ()))})
+        widths = {name: tuple(values.get(name, ())) for name in ("cond_hidden", "body")}
+        return cls(**{**values, **widths})

@@ -28,7 +28,9 @@ from ghostnote.inference.generator import Hit as Trigger
 from ghostnote.inference.generator import Lanes, Take
 from ghostnote.inference.midi import Hit
 from ghostnote.inference.model_file import ModelFile
+from ghostnote.inference.onnx_stream import Controls
 from ghostnote.kernels import levels as amplitudes
+from ghostnote.kernels.body import sound_of
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import DEFAULT_PRECISION, Packed, pack
 from ghostnote.kernels.spec import DEFAULT_TEMPERATURE, ModelSpec
@@ -446,8 +448,13 @@ def bits(
     state = State(packed)
     state.set_kit(kit)
     state.reset()
-    levels = amplitudes.of_sound(spec, audio)
     struck = [(round(t * spec.samplerate), spec.roles.index(role), v) for t, role, v in hits]
+    if spec.body:
+        by_hop = [(frame // spec.hop, role, v) for frame, role, v in struck]
+        asked = Controls.of_hits(spec, by_hop, -(-len(audio) // spec.hop), kit)
+        body = sound_of(spec, packed.source, asked.ages, asked.velocities, asked.kits)
+        audio = audio - body[: len(audio)]
+    levels = amplitudes.of_sound(spec, audio)
     total, at = 0.0, 0
     for frame, role, velocity in [*struck, (len(levels), -1, 0.0)]:
         while at < min(frame, len(levels)):

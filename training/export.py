@@ -68,7 +68,7 @@ def export(run: Path, out: Path, *, name: str = "", notes: str = "") -> ModelFil
 
 
 def mean_weights(checkpoint: Checkpoint) -> Weights:
-    """Return the running mean of a run's weights, with the tables that are not learnt.
+    """Return the running mean of a run's weights, its body, and the tables that are not learnt.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def mean_weights(checkpoint: Checkpoint) -> Weights:
     spec = checkpoint.spec
     weights: dict[str, FLOATS] = {
         name: np.ascontiguousarray(tensor.numpy(), np.float32)
-        for name, tensor in checkpoint.part("mean").items()
+        for name, tensor in (checkpoint.part("mean") | checkpoint.part("body")).items()
     }
     if not spec.mixtures:
         weights["mulaw_table"] = mulaw.decode_table(spec.levels)

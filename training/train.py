@@ -25,11 +25,11 @@ from ghostnote.kernels.errors import GhostnoteError
 
 from .adapt import inherited, take_over
 from .batched import Batched
+from .body import Body, teach
 from .checkpoint import NAME, load_checkpoint, restore, save_checkpoint
 from .config import TrainConfig
 from .dataset import Dataset, load_dataset
 from .drawing import Draws
-from .foretell import foretell
 from .muon import Muon
 from .per_window import PerWindow
 from .wavenet import WaveNet
@@ -84,6 +84,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     mean: dict[str, Tensor]
     facts: dict[str, Any]
+    body: Body | None
     step: int = 0
 
 
@@ -152,23 +153,29 @@ def train(
     if (run / NAME).exists() and not resume:
         raise GhostnoteError(f"run {run}: exists already; go on with --resume or name another")
     stop = stop or threading.Event()
-    if resume:
-        state = _resume(run, config, dataset, where)
-    else:
-        state = _begin(config, dataset, where, base, stop)
+    state = _resume(run, config, dataset, where) if resume else _begin(config, dataset, where, base)
     spent: float = state.facts["seconds"]
     if config.share(state.step, spent) >= 1.0:
         done = f"{config.minutes:g} minutes" if config.minutes else f"{state.step} steps"
         more = "--minutes" if config.minutes else "--steps"
         raise GhostnoteError(f"run {run}: has done its {done}; ask for more with {more}")
     spec = state.model.spec
-    training = Windows(dataset, "train", spec, config.window_hops)
+    computer = _computer(state.model, where, threads, precision)
+    log = _Log(run, state.step)
+    if about := computer.about():
+        log.add(step=state.step, **about)
+    if state.body and config.body_steps and not state.step:
+        told = teach(state.body, dataset, config.body_steps, config.seed, stop)
+        if told is not None:
+            state.facts["foretold"] = told
+            log.add(step=0, foretold=told)
+    body = state.body.weights() if state.body else None
+    training = Windows(dataset, "train", spec, config.window_hops, body)
     validation: list[Window] = []
     if dataset.split("validation"):
         validation = evenly(
-            Windows(dataset, "validation", spec, VALIDATION_HOPS), VALIDATION_WINDOWS
+            Windows(dataset, "validation", spec, VALIDATION_HOPS, body), VALIDATION_WINDOWS
         )
-    log = _Log(run, state.step)
     recent: list[float] = []
     samples = state.facts["samples"]
 
@@ -187,13 +194,9 @@ def train(
             state.optimizer,
             spec,
             state.facts,
+            state.body,
         )
 
-    computer = _computer(state.model, where, threads, precision)
-    if "foretold" in state.facts and not state.step:
-        log.add(step=0, foretold=state.facts["foretold"])
-    if about := computer.about():
-        log.add(step=state.step, **about)
     clock = time.monotonic()
     draws = Draws[Any](config, training, computer.prepare, state.step, computer.ahead)
     with closing(computer), draws:
@@ -267,16 +270,13 @@ def _begin(
     dataset: Dataset,
     device: torch.device,
     base: ModelFile | None = None,
-    stop: threading.Event | None = None,
 ) -> _Run:
     torch.manual_seed(config.seed)
-    model = WaveNet(config.spec(dataset))
+    spec = config.spec(dataset)
+    model = WaveNet(spec)
+    body = Body(spec) if spec.body else None
     if base is not None:
-        take_over(model, base)
-    foretold = None
-    if config.foretell:
-        known = base.spec.cond_hidden if base else ()
-        foretold = foretell(model, dataset, config.foretell, config.seed, known, stop)
+        take_over(model, body, base)
     model = model.to(device)  # begun on the CPU: the same on any device
     optimizer = Muon(
         model.named_parameters(),
@@ -288,9 +288,7 @@ def _begin(
     facts = {"seconds": 0.0, "samples": 0, "history": [], **_data_facts(dataset)}
     if base is not None:
         facts["from"] = inherited(base)
-    if foretold is not None:
-        facts["foretold"] = foretold
-    return _Run(model, optimizer, mean, facts)
+    return _Run(model, optimizer, mean, facts, body)
 
 
 def _resume(run: Path, config: TrainConfig, dataset: Dataset, device: torch.device) -> _Run:
@@ -299,13 +297,13 @@ def _resume(run: Path, config: TrainConfig, dataset: Dataset, device: torch.devi
         raise GhostnoteError(
             f"run {run}: was begun with other settings; only --steps and --minutes may change"
         )
-    state = _begin(replace(config, foretell=0), dataset, device)  # what it has learnt is restored
+    state = _begin(config, dataset, device)
     facts = _data_facts(dataset)
     # Checkpoints of before the fingerprint have none.
     same = checkpoint.facts.get("dataset", facts["dataset"]) == facts["dataset"]
     if checkpoint.spec != state.model.spec or not same:
         raise GhostnoteError(f"run {run}: was begun on other data than {dataset.root}")
-    state.mean = restore(checkpoint, state.model, state.optimizer)
+    state.mean = restore(checkpoint, state.model, state.optimizer, state.body)
     state.step, state.facts = checkpoint.step, {**checkpoint.facts, **facts}
     return state
 

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostnote.kernels import control, levels
+from ghostnote.kernels.body import sound_of
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
+from ghostnote.kernels.weights import Weights
 
 from . import astray
-from .dataset import Dataset
+from .dataset import Clip, Dataset
 from .window import Window
 
 SILENT = 0.99 * np.expm1(astray.MULAW_STEP / 2.0) / 255.0
@@ -30,7 +32,8 @@ _PURPOSE = {"train": "train on", "validation": "validate on"}
 class Windows:
     """All clips of a split in memory, and windows cut from them.
 
-    A window is as long as asked for, plus one receptive field of past before it.
+    A window is as long as asked for, plus one receptive field of past before it. Of a model with a
+    body, whose weights are `body`, they hold what the WaveNet is to play: the sound less that body.
 
     Raises
     ------
@@ -38,7 +41,14 @@ class Windows:
         If the split has no clips, a clip cannot be read, or all of them are silent.
     """
 
-    def __init__(self, dataset: Dataset, split: str, spec: ModelSpec, hops: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        spec: ModelSpec,
+        hops: int,
+        body: Weights | None = None,
+    ) -> None:
         self.spec = spec
         self.clips = dataset.split(split)
         if not self.clips:
@@ -50,7 +60,8 @@ class Windows:
         kind = np.uint8 if spec.levels <= 256 else np.uint16
         lead = np.full(self.lead_hops * spec.hop, spec.silence, kind)
         self.levels: list[npt.NDArray[np.uint8] | npt.NDArray[np.uint16]] = [
-            np.concatenate([lead, dataset.levels(clip, spec).astype(kind)]) for clip in self.clips
+            np.concatenate([lead, _levels(dataset, clip, spec, body).astype(kind)])
+            for clip in self.clips
         ]
         self.silent = levels.encode(spec, [-SILENT, SILENT])  # the lowest such level, the highest
         if all(self._is_silent(clip).all() for clip in self.levels):
@@ -148,6 +159,25 @@ class Windows:
         asked = asked_by_hop(spec, shifted, clip.kits, start + hops, self.chokes)
         rows = control.control_rows(*(part[start:] for part in asked), self.table)
         return np.asarray(rows)
+
+
+def _levels(
+    dataset: Dataset, clip: Clip, spec: ModelSpec, body: Weights | None
+) -> npt.NDArray[np.int64]:
+    """Return a clip without its body in the levels of a model, int64 [frames]."""
+    sound = dataset.audio(clip)
+    if body is not None:
+        asked = asked_of_clip(spec, clip, -(-clip.frames // spec.hop))
+        sound -= sound_of(spec, body, *asked)[: clip.frames]
+    return levels.of_sound(spec, sound)
+
+
+def asked_of_clip(
+    spec: ModelSpec, clip: Clip, hops: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return what a clip asks in its first hops, as `asked_by_hop` does."""
+    hits = np.array(clip.hits, np.float64).reshape(-1, 3)
+    return asked_by_hop(spec, hits, clip.kits, hops, control.choke_array(spec))
 
 
 def asked_by_hop(

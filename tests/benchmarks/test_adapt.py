@@ -37,7 +37,7 @@ def model(**provenance: Any) -> ModelFile:
 
 def test_before_it_plays_the_kit_as_the_training_begins() -> None:
     begun = WaveNet(replace(SPEC, kits=("mine",)))
-    take_over(begun, model())
+    take_over(begun, None, model())
     before = adapt.with_kit(model(), "mine", [1.0, 1.0])
     assert before.spec == begun.spec
     for name, weight in begun.state_dict().items():

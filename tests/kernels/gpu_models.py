@@ -37,6 +37,10 @@ GPU_SPECS: dict[str, ModelSpec] = {
         24000, 5, (2, 1), residual=20, gate=18, skip=18, head=17, levels=LEVELS_16, mixtures=10,
         emphasis=0.5, input_taps=2, cond_hidden=(6,), **_CONDITIONED,
     ),
+    "body": ModelSpec(
+        16000, 4, (1,), residual=8, gate=8, skip=8, head=16, levels=64, emphasis=0.5, cond_hidden=(6,),
+        body=(7, 3), **_CONDITIONED,
+    ),
     "far": ModelSpec(16000, 16, (512, 1), residual=8, gate=8, skip=8, head=16, levels=64),
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The GPU's tile kernel against the reference and the CPU's kernel: the same outputs, the same levels."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,30 @@ def test_bf16_is_close_to_the_reference(name: str) -> None:
     assert float(np.abs(error).max()) < 10.0 * RMS_ERROR
 
 
+def test_the_body_is_that_of_the_cpu() -> None:
+    """In pieces that end anywhere, and carried over within a hop and between two."""
+    it = gpu_model_of("body")
+    cpu, gpu = struck(it, [it.state(9, 4, 2), gpu_state(it, 9, 4, 2)])
+    hops = 5
+    plain = struck(it, [State(pack(replace(it.spec, body=()), it.weights), 9, 4, 2)])[0]
+    apart = np.zeros((2, hops * it.spec.hop), np.float32)
+    plain.generate(apart)
+    for count in (3, 1, 6, 2, 8):  # a hop is 4
+        expected, found = np.zeros((2, count), np.float32), np.zeros((2, count), np.float32)
+        cpu.generate(expected)
+        gpu.generate(found)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert np.abs(found - apart[:, :count]).max() > 0.01  # the body is heard
+        apart = apart[:, count:]
+        carried = np.zeros((2, 3), np.float32)
+        gpu.to_cpu().generate(carried)
+        other = gpu_state(it, streams=2)
+        other.from_cpu(cpu)
+        onwards = np.zeros((2, 3), np.float32)
+        other.generate(onwards)
+        np.testing.assert_allclose(onwards, carried, atol=1e-5)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_a_stream_goes_over_from_the_cpu_and_back(precision: str) -> None:
     """Within a hop; in fp32 to the same levels, and with rings that are the same bits."""
@@ -175,4 +200,4 @@ def test_full_size_on_a_device(name: str, precision: str) -> None:
 
 
 def test_every_spec_here_is_played() -> None:
-    assert {*SHORT, "far"} == set(GPU_SPECS)
+    assert {*SHORT, "far", "body"} == set(GPU_SPECS)

@@ -133,6 +133,12 @@ BAD: list[tuple[str, dict[str, Any]]] = [
         "cond_hidden needs roles or kits",
         {"roles": (), "kits": (), "chokes": (), "ages": 0, "age_features": 0},
     ),
+    ("body", {"body": (0,)}),
+    ("body", {"body": (1,) * 5}),
+    (
+        "body needs roles",
+        {"body": (4,), "roles": (), "chokes": (), "ages": 0, "age_features": 0},
+    ),
     ("chokes", {"chokes": (("hat", "cowbell"),)}),
     ("chokes", {"chokes": (("hat",),)}),
     ("chokes lets 'hat' silence itself", {"chokes": (("hat", "hat"),)}),

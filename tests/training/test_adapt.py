@@ -36,7 +36,7 @@ def test_the_same_kit_is_the_same_and_a_new_one_begins_as_the_mean(
 ) -> None:
     settings = config_from(base, {"steps": 1})
     network = WaveNet(settings.spec(renamed(hits, ("mine", "wet"))))
-    take_over(network, base)
+    take_over(network, None, base)
     before = np.asarray(base.weights["cond_weight.0"])
     after = network.state_dict()["cond_weight.0"].numpy()
     np.testing.assert_array_equal(after[:, :-2], before[:, :-2])
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_refused(hits: Dataset, base: ModelFile) -> None:
     with pytest.raises(
         GhostnoteError, match="the model's samplerate is 8000, the dataset makes it"
     ):
-        take_over(WaveNet(settings.spec(other)), base)
+        take_over(WaveNet(settings.spec(other)), None, base)
     odd = dataclasses.replace(base, spec=dataclasses.replace(base.spec, dilations=(3, 1)))
     with pytest.raises(GhostnoteError, match=r"not 1, 2, 4, \.\.\. repeated"):
         config_from(odd, {})

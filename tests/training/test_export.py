@@ -15,6 +15,7 @@ from ghostnote.kernels import control, mulaw
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.training import export as exporting
+from ghostnote.training.body import Body
 from ghostnote.training.checkpoint import NAME, save_checkpoint
 from ghostnote.training.config import TrainConfig
 from ghostnote.training.dataset import Dataset
@@ -48,8 +49,11 @@ def make_run(folder: Path, spec: ModelSpec, spoil: str = "") -> dict[str, torch.
         "validation_minutes": 1.0,
         "validation_bits": 4.25,
     }
-    save_checkpoint(folder, 40, TrainConfig(steps=100), model, mean, optimizer, spec, facts)
-    return mean
+    body = Body(spec) if spec.body else None
+    config = TrainConfig(steps=100)
+    save_checkpoint(folder, 40, config, model, mean, optimizer, spec, facts, body)
+    told = {name: p.detach() for name, p in body.named_parameters()} if body else {}
+    return mean | told
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -1,0 +1,199 @@
+"""The body: taught what hits tell of the low end, and taken out of what the WaveNet learns."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ghostnote.inference.generator import Generator, Hit
+from ghostnote.inference.model_file import load_model
+from ghostnote.kernels.body import add_curves, knots_of, sound_of
+from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.levels import to_sound
+from ghostnote.kernels.packing import pack
+from ghostnote.kernels.spec import ModelSpec
+from ghostnote.training.adapt import config_from
+from ghostnote.training.body import Body, foretold, low_end, teach
+from ghostnote.training.checkpoint import load_checkpoint
+from ghostnote.training.config import TrainConfig
+from ghostnote.training.dataset import Clip, Dataset
+from ghostnote.training.export import export
+from ghostnote.training.train import train
+from ghostnote.training.windows import Windows, asked_of_clip
+from tests.training.small_corpus import HOP, RATE, config, tone_dataset
+
+SPEC = ModelSpec(RATE, HOP, (1, 2))
+
+
+@pytest.fixture(scope="module")
+def booms(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Drums that boom, as low as they are hard, struck at random."""
+    dataset = Dataset(tmp_path_factory.mktemp("booms"), RATE, HOP, ("kick", "tom"), ("boomy",))
+    dataset.begin()
+    rng = np.random.default_rng(1)
+    t = np.arange(RATE // 2) / RATE
+    for i, split in enumerate(("train", "train", "train", "validation")):
+        sound = np.zeros(4 * RATE, np.float32)
+        hits = []
+        for hop in range(0, 3500, 500):
+            at, role = (hop + int(rng.integers(100))) * HOP, int(rng.integers(2))
+            boom = np.sin(2 * np.pi * (40.0, 90.0)[role] * t) * np.exp(-t / 0.1)
+            velocity = float(rng.uniform(0.3, 1.0))
+            sound[at : at + len(t)] += velocity * 0.9 * boom
+            hits.append((at // HOP, role, velocity))
+        dataset.add(sound, Clip(f"{i}.flac", len(sound), split, {"boomy": 1.0}, hits))
+    dataset.save()
+    return dataset
+
+
+def settings(**changes: Any) -> TrainConfig:
+    return replace(config(age_features=27, body=(48, 24), body_steps=400), **changes)
+
+
+@pytest.fixture(scope="module")
+def taught(booms: Dataset) -> Body:
+    torch.manual_seed(2)
+    body = Body(settings().spec(booms))
+    told = teach(body, booms, 800, 1)
+    assert told == foretold(body, booms)
+    assert told is not None and 0.8 < told < 1.0
+    return body
+
+
+def test_the_low_end_is_what_lies_below_half_the_hops_rate() -> None:
+    t = np.arange(RATE) / RATE
+    low, high = (0.5 * np.sin(2 * np.pi * hertz * t) for hertz in (100.0, 2000.0))
+    knots, level = low_end(SPEC, (low + high).astype(np.float32))
+    assert knots.shape == (1000, 2) and level.shape == (1000,)
+    ends = 2 * np.pi * 100.0 * np.arange(1, 1000) * HOP / RATE
+    slope = 0.5 * 2 * np.pi * 100.0 * HOP / RATE  # a hop
+    np.testing.assert_allclose(knots[50:949, 0], 0.5 * np.sin(ends)[50:949], atol=0.01)
+    np.testing.assert_allclose(knots[50:949, 1], slope * np.cos(ends)[50:949], atol=0.01)
+    np.testing.assert_allclose(level[100:900], 0.5 / np.sqrt(2.0), rtol=0.02)
+
+
+def test_hits_that_were_never_heard_are_foretold_by_waves_only(
+    booms: Dataset, taught: Body
+) -> None:
+    """The plain age tells little of where in its course a tone is."""
+    torch.manual_seed(2)
+    plain = Body(settings(age_features=15).spec(booms))
+    known = teach(plain, booms, 400, 1)
+    assert known is not None and known < 0.5
+
+
+def test_the_curve_has_no_steps_and_silence_none_at_all(booms: Dataset, taught: Body) -> None:
+    spec = replace(taught.spec, ages=300)
+    weights = taught.weights()
+    weights["age_table"] = weights["age_table"][:300] * np.float32(1.0)
+    weights["age_table"][-1] = 0.0
+    clip = booms.clips[0]
+    ages, velocities, kits = asked_of_clip(spec, clip, 4000)
+    sound = sound_of(spec, weights, ages, velocities, kits)
+    assert np.abs(sound).max() > 0.3
+    bends = np.abs(np.diff(sound, 2, prepend=0.0, append=0.0)).reshape(-1, HOP)
+    assert (
+        bends[:, [0, -1]].max() < 1.5 * bends[:, 1:-1].max()
+    )  # no more where hops meet than within
+    forgotten = np.repeat((ages == 299).all(axis=1), HOP)
+    inside = forgotten & np.roll(forgotten, HOP)  # the curve comes to rest in the first hop
+    assert inside.any() and not sound[inside].any()
+
+
+def test_pieces_of_a_curve_are_the_whole(taught: Body, booms: Dataset) -> None:
+    asked = asked_of_clip(taught.spec, booms.clips[0], 40)
+    knots = knots_of(taught.spec, taught.weights(), *asked)
+    whole = np.zeros(40 * HOP, np.float32)
+    add_curves(whole, knots, HOP, 0)
+    cut = np.zeros_like(whole)
+    for first, last in ((0, 3), (3, HOP), (HOP, 2 * HOP + 1), (2 * HOP + 1, len(whole))):
+        add_curves(cut[first:last], knots[first // HOP :], HOP, first % HOP)
+    np.testing.assert_array_equal(cut, whole)
+
+
+def test_the_wavenet_is_to_play_the_sound_less_its_body(booms: Dataset, taught: Body) -> None:
+    windows = Windows(booms, "validation", taught.spec, 100, taught.weights())
+    clip = booms.split("validation")[0]
+    sound = booms.audio(clip)
+    left = to_sound(taught.spec, windows.levels[0])[windows.lead_hops * HOP :]
+    body = sound_of(taught.spec, taught.weights(), *asked_of_clip(taught.spec, clip, 4000))
+    np.testing.assert_allclose(left + body, sound, atol=0.03)  # by mu-law
+    assert np.square(left).sum() < 0.25 * np.square(sound).sum()
+
+
+def test_a_model_that_has_one_plays_it(booms: Dataset, tmp_path: Path) -> None:
+    """A WaveNet that has learnt nothing is made silent; what sounds is the body."""
+    asked = settings(steps=1, learning_rate=0.0, silence_weight=0.0)
+    facts = train(booms.root, tmp_path / "run", asked)
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    assert '"foretold"' in log and 0.6 < facts["foretold"] < 1.0
+    model = export(tmp_path / "run", tmp_path / "model.onnx")
+    assert model.spec.body == (48, 24)
+    mute = np.zeros(model.spec.levels, np.float32)
+    mute[model.spec.silence] = 100.0
+    clip = booms.split("validation")[0]
+    generator = Generator(
+        pack(model.spec, {**model.weights, "head1_bias": mute}), kit=[1.0], top_k=1
+    )
+    generator.add([Hit(hop * HOP, model.spec.roles[role], v) for hop, role, v in clip.hits])
+    played, sound = generator.play(clip.frames), booms.audio(clip)
+    assert np.corrcoef(played, sound)[0, 1] > 0.75
+    first = clip.hits[0][0] * HOP
+    assert not played[:first].any()
+
+
+def test_it_stays_as_it_is_when_a_run_goes_on(booms: Dataset, tmp_path: Path) -> None:
+    asked = settings(steps=1, body_steps=20)
+    train(booms.root, tmp_path / "run", asked)
+    before = load_checkpoint(tmp_path / "run").part("body")
+    train(booms.root, tmp_path / "run", replace(asked, steps=2), resume=True)
+    after = load_checkpoint(tmp_path / "run").part("body")
+    assert before.keys() == after.keys() and len(before) == 6
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_model_brings_its_body_along_or_gets_one(booms: Dataset, tmp_path: Path) -> None:
+    train(booms.root, tmp_path / "plain", config(steps=2, age_features=27))
+    plain = export(tmp_path / "plain", tmp_path / "plain.onnx")
+    grown = config_from(plain, {"steps": 1, "body": (20,), "body_steps": 20})
+    train(booms.root, tmp_path / "grown", grown, base=plain)
+    model = export(tmp_path / "grown", tmp_path / "grown.onnx")
+    assert load_model(model.path).spec.body == (20,)
+    same = config_from(model, {"steps": 1, "body_steps": 0})
+    train(booms.root, tmp_path / "same", same, base=model)
+    kept = load_checkpoint(tmp_path / "same").part("body")
+    for name, tensor in kept.items():
+        np.testing.assert_array_equal(tensor.numpy(), model.weights[name])
+    with pytest.raises(GhostnoteError, match=r"the model's body is \(20,\)"):
+        other = config_from(model, {"steps": 1, "body": (8,)})
+        train(booms.root, tmp_path / "other", other, base=model)
+    assert config_from(model, {}).body_steps == 1500
+
+
+def test_it_can_be_stopped_and_a_dataset_may_hold_nothing_back(
+    booms: Dataset, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(GhostnoteError, match="stopped before its first step"):
+        train(booms.root, tmp_path / "run", settings(body_steps=10**6), stop=stop)
+    train(booms.root, tmp_path / "run", settings(steps=1, body_steps=1))  # nothing is in its way
+    alone = replace(booms, clips=booms.split("train"))
+    assert teach(Body(settings().spec(alone)), alone, 1, 1) is None
+
+
+def test_what_cannot_be_taught_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GhostnoteError, match="no hits to tell it from"):
+        train(tone_dataset(tmp_path / "tone").root, tmp_path / "run", settings())
+    silent = Dataset(tmp_path / "silent", RATE, HOP, ("kick",), ("one",))
+    silent.begin()
+    silent.add(
+        np.zeros(RATE, np.float32), Clip("0.flac", RATE, "train", {"one": 1.0}, [(0, 0, 1.0)])
+    )
+    silent.save()
+    with pytest.raises(GhostnoteError, match="has no low end"):
+        teach(Body(settings().spec(silent)), silent, 1, 1)
