@@ -30,6 +30,20 @@ def unfit(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def stolen() -> float:
+    """Returns the processor seconds that a virtual machine's host has kept from it so far.
+
+    0 where nothing is told of it. They are missing to whatever keeps time.
+    """
+    try:
+        ticks = (
+            Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]
+        )  # cpu user nice ... steal
+    except (OSError, IndexError):
+        return 0.0
+    return int(ticks) / os.sysconf("SC_CLK_TCK")
+
+
 def need(*programs: str) -> str:
     """Returns the path of the first of `programs` that is there.
 
