@@ -64,7 +64,8 @@ def evaluate(
         typer.Option(help="Folder for a page with tables, pictures and players: index.html."),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for one picture per kit, KIT.png.")
+        Path | None,
+        typer.Option(help="Folder for pictures and sounds: KIT.png, KIT.flac (truth, then model)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
     as_markdown: Annotated[

@@ -1,4 +1,4 @@
-"""Pictures of a model at work: what a kit renders above, what the model plays below.
+"""Pictures and sounds of a model at work: what a kit renders, and what the model plays.
 
 Small palette PNGs, so that they can live in a repository. Draws with matplotlib's own canvas and
 leaves its global state alone. Single-threaded.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import soundfile
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -26,6 +27,7 @@ from .pieces import Piece
 AUDIO = npt.NDArray[np.float32]
 
 SECONDS = 4.0
+REST_SECONDS = 0.5
 WINDOW_SECONDS = 0.03
 COLUMN_SECONDS = 0.008
 ROWS = 72  # of the spectrogram, spaced evenly in octaves
@@ -41,7 +43,9 @@ def draw_pictures(
     folder: Path,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Write one picture per kit of the model, `folder`/KIT.png, and return their paths.
+    """Write `folder`/KIT.png and KIT.flac per kit of the model; return the pictures' paths.
+
+    In the sound the truth comes first, then, after `REST_SECONDS`, what the model played.
 
     Raises
     ------
@@ -53,6 +57,9 @@ def draw_pictures(
     for kit, title, played in examples(model, corpus, options, progress):
         written.append(folder / f"{kit}.png")
         draw_piece(played, model.spec.samplerate, title, written[-1])
+        rest = np.zeros(round(REST_SECONDS * model.spec.samplerate), np.float32)
+        heard = np.concatenate([played.truth, rest, played.generated])
+        soundfile.write(folder / f"{kit}.flac", heard, model.spec.samplerate, subtype="PCM_16")
     return written
 
 

@@ -63,7 +63,8 @@ def test_markdown_and_pictures(
 ) -> None:
     assert main([*asked, "--markdown", "--pictures", str(tmp_path / "pictures")]) == 0
     assert "| all kits | " in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"first.png", "second.png"}
+    written = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert written == {f"{kit}.{kind}" for kit in ("first", "second") for kind in ("png", "flac")}
 
 
 def test_tables_on_a_terminal(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:

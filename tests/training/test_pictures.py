@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from PIL import Image
 
 from ghostnote.training.evaluate import EvalOptions, Played
@@ -11,10 +12,15 @@ from tests.training.test_evaluate import model
 from tests.training.tiny_drums import KITS, RATE, beat, render, write_corpus
 
 
-def test_one_picture_per_kit(tmp_path: Path) -> None:
+def test_one_picture_and_one_sound_per_kit(tmp_path: Path) -> None:
     options = EvalOptions(grooves=1, seconds=4.0)
     paths = draw_pictures(model(), write_corpus(tmp_path / "corpus"), options, tmp_path / "out")
     assert [path.name for path in paths] == [f"{name}.png" for name in KITS]
+    for path in paths:
+        sound, rate = soundfile.read(path.with_suffix(".flac"))
+        assert rate == RATE and len(sound) == round(8.5 * RATE)
+        truth, played = sound[: 4 * RATE], sound[-4 * RATE :]
+        assert truth.std() > 0.01 and played.std() > 0.01 and np.corrcoef(truth, played)[0, 1] < 0.9
 
 
 def test_even_noise_stays_under_150_kb(tmp_path: Path) -> None:
