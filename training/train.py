@@ -149,9 +149,15 @@ def train(
     # For this thread too: how torch would split a long sum depends on the machine's processors.
     torch.set_num_threads(1)
     where = find_device(device)
+    if precision not in PRECISIONS:
+        raise GhostnoteError(
+            f"--precision must be one of {', '.join(PRECISIONS)}, found {precision!r}"
+        )
     dataset = load_dataset(data)
     if (run / NAME).exists() and not resume:
         raise GhostnoteError(f"run {run}: exists already; go on with --resume or name another")
+    if config.body and not (config.body_steps or resume or (base and base.spec.body)):
+        raise GhostnoteError("--body-steps: a body that is new must be taught; give it 1 or more")
     stop = stop or threading.Event()
     state = _resume(run, config, dataset, where) if resume else _begin(config, dataset, where, base)
     spent: float = state.facts["seconds"]
@@ -160,10 +166,7 @@ def train(
         more = "--minutes" if config.minutes else "--steps"
         raise GhostnoteError(f"run {run}: has done its {done}; ask for more with {more}")
     spec = state.model.spec
-    computer = _computer(state.model, where, threads, precision)
     log = _Log(run, state.step)
-    if about := computer.about():
-        log.add(step=state.step, **about)
     if state.body and config.body_steps and not state.step:
         told = teach(state.body, dataset, config.body_steps, config.seed, stop)
         if told is not None:
@@ -197,6 +200,9 @@ def train(
             state.body,
         )
 
+    computer = _computer(state.model, where, threads, precision)
+    if about := computer.about():
+        log.add(step=state.step, **about)
     clock = time.monotonic()
     draws = Draws[Any](config, training, computer.prepare, state.step, computer.ahead)
     with closing(computer), draws:
@@ -256,10 +262,6 @@ def find_device(name: str) -> torch.device:
 def _computer(
     model: WaveNet, device: torch.device, threads: int | None, precision: str
 ) -> PerWindow | Batched:
-    if precision not in PRECISIONS:
-        raise GhostnoteError(
-            f"--precision must be one of {', '.join(PRECISIONS)}, found {precision!r}"
-        )
     if device.type == "cpu":
         return PerWindow(model, threads, "fp32" if precision == "auto" else precision)
     return Batched(model, device, "bf16" if precision == "auto" else precision)

@@ -187,6 +187,8 @@ def test_it_can_be_stopped_and_a_dataset_may_hold_nothing_back(
 
 
 def test_what_cannot_be_taught_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GhostnoteError, match="a body that is new must be taught"):
+        train(tone_dataset(tmp_path / "one").root, tmp_path / "run", settings(body_steps=0))
     with pytest.raises(GhostnoteError, match="no hits to tell it from"):
         train(tone_dataset(tmp_path / "tone").root, tmp_path / "run", settings())
     silent = Dataset(tmp_path / "silent", RATE, HOP, ("kick",), ("one",))
