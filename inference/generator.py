@@ -15,19 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ghostnote.kernels.backends import Streams, is_loss
-from ghostnote.kernels.body import sound_of
-from ghostnote.kernels.emphasis import deemphasise
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.levels import decode, of_sound
 from ghostnote.kernels.packing import Packed
-from ghostnote.kernels.spec import LEAST_ATTACK
+from ghostnote.kernels.spec import LEAST_ATTACK, ModelSpec
 from ghostnote.kernels.state import State
 
 from .device import Device
-from .onnx_stream import Controls
 from .spread import Spread
 
 FLOATS = npt.NDArray[np.float32]
+INTS = npt.NDArray[np.int64]
 
 CARRIED_NUMBERS = 4_000_000
 """Outputs of the network, of all lanes, that are held while a state is fed with its past: 16 MB."""
@@ -70,7 +67,7 @@ class Lanes:
         self._index = 0
         self._hits: deque[tuple[Hit, int]] = deque()  # and their lanes; soonest first
         self._added: list[tuple[Hit, int]] = []  # since `play` was last called, as they came
-        self._past = _Past(packed, takes)
+        self._past = _Past(packed.spec)
         self._device = device if device and not device.lost else None
         self.state: Streams
         if self._device is None:
@@ -116,12 +113,13 @@ class Lanes:
                 self._strike()
             piece = min(frames - done, self._until_next())
             part = np.empty((len(self.takes), piece), np.float32)
-            self._do(methodcaller("generate", part))
+            drawn = np.empty(part.shape, np.int64) if self._device else None
+            self._do(methodcaller("generate", part, drawn))
             out[:, done : done + piece] = part
             done += piece
             self._index += piece
-            if self._device:
-                self._past.heard(part, self._index)
+            if self._device and drawn is not None:
+                self._past.heard(drawn, self._index)
         return out
 
     def _strike(self) -> None:
@@ -169,7 +167,7 @@ class Lanes:
         state = Spread(self.packed, len(self.takes))
         self._begun(state)
         self._past.feed(state, self._index)
-        self.state, self._past = state, _Past(self.packed, self.takes)
+        self.state, self._past = state, _Past(self.spec)
         return True
 
 
@@ -181,28 +179,25 @@ class _Struck(NamedTuple):
 
 
 class _Past:
-    """What was played and struck, as far back as it bears on what comes.
+    """The levels drawn and what was struck, as far back as it bears on what comes.
 
     A sample depends on those of one receptive field before it; what the layers made of these, on the
     hits that sounded then. So a state that is fed with that much plays on to the same bits,
     and nothing need be read from a device that may not answer any more.
     """
 
-    def __init__(self, packed: Packed, takes: Sequence[Take]) -> None:
-        self.packed, self.takes = packed, takes
-        self.spec = spec = packed.spec
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
         self.reach = spec.receptive_field + (spec.ages + 1) * spec.hop
         self.struck: deque[_Struck] = deque()
-        self._parts: deque[FLOATS] = deque()
+        self._parts: deque[INTS] = deque()
         self._first = 0  # index of the first sample of these
-        self._before: FLOATS | np.float32 = np.float32(0.0)  # the sample before it, of each lane
 
-    def heard(self, part: FLOATS, index: int) -> None:
-        """Take in what was played [lanes, n] up to `index`; forget what is out of reach."""
-        self._parts.append(part)
+    def heard(self, levels: INTS, index: int) -> None:
+        """Take in the levels drawn [lanes, n] up to `index`; forget what is out of reach."""
+        self._parts.append(levels)
         while self._first + self._parts[0].shape[1] <= index - self.reach:
-            gone = self._parts.popleft()
-            self._first, self._before = self._first + gone.shape[1], gone[:, -1]
+            self._first += self._parts.popleft().shape[1]
         while self.struck and self.struck[0].at < self._first:
             self.struck.popleft()
 
@@ -211,13 +206,7 @@ class _Past:
         first = -(-self._first // self.spec.hop) * self.spec.hop
         state.begin_at(first)
         if self._parts:
-            played = np.concatenate(self._parts, axis=1)
-            if self.spec.body:
-                played -= self._body(played.shape[1])
-            levels = of_sound(self.spec, played, self._before)
-            last = np.broadcast_to(self._before, len(levels)).copy()
-            deemphasise(self.spec, decode(self.spec, levels), last)
-            levels = levels[:, first - self._first :]
+            levels = np.concatenate(self._parts, axis=1)[:, first - self._first :]
         most = max(1, CARRIED_NUMBERS // (state.lanes * self.spec.outputs))
         struck = deque(self.struck)
         while True:
@@ -225,25 +214,9 @@ class _Past:
                 _, role, velocity, lane = struck.popleft()
                 state.hit(role, velocity, lane)
             if state.index == index:
-                if self._parts:
-                    state.go_on_from(last)
                 return
             end = min(index, state.index + most, struck[0].at if struck else index)
             state.teacher_force(levels[:, state.index - first : end - first])
-
-    def _body(self, frames: int) -> FLOATS:
-        """Return the body of what was played [lanes, frames]; where it bears on what comes, exactly."""
-        spec, first = self.spec, self._first // self.spec.hop
-        hops = -(-(self._first + frames) // spec.hop) - first
-        lanes = []
-        for lane, take in enumerate(self.takes):
-            mine = [one for one in self.struck if one.lane == lane]
-            hits = [(one.at // spec.hop - first, one.role, one.velocity) for one in mine]
-            kit = take.kit or [1.0] + [0.0] * (len(spec.kits) - 1)
-            asked = Controls.of_hits(spec, hits, hops, kit[: len(spec.kits)])
-            body = sound_of(spec, self.packed.source, asked.ages, asked.velocities, asked.kits)
-            lanes.append(body[self._first % spec.hop :][:frames])
-        return np.stack(lanes)
 
 
 class Generator:

@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from ghostnote.kernels import control
 from ghostnote.kernels.backends import CUDA_PROVIDER
-from ghostnote.kernels.body import add_curves
+from ghostnote.kernels.body import with_body
 from ghostnote.kernels.emphasis import deemphasise
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.high_pass import high_pass
 from ghostnote.kernels.packing import KNOT
 from ghostnote.kernels.spec import ModelSpec
 
@@ -151,8 +152,8 @@ class OnnxStream:
         The graph's state, replaced by every call; with `index` it can be kept and put back.
     sound : float32 [1]
         The last sample given out, without its body, which a model with pre-emphasis needs too.
-    knot : float32 [2]
-        Where the body is as the present hop begins, which a model with a body needs.
+    knot, high : float32 [2]
+        Where the body is as the present hop begins, and the past of the filter beside it.
     """
 
     def __init__(
@@ -173,7 +174,7 @@ class OnnxStream:
         self.index = 0
         self.history = np.full(spec.input_taps, spec.silence, np.int64)
         self.sound = np.zeros(1, np.float32)
-        self.knot = np.zeros(KNOT, np.float32)
+        self.knot, self.high = np.zeros(KNOT, np.float32), np.zeros(2, np.float32)
         self.past = np.zeros((past_rows(spec), spec.residual), np.float32)
         weights = [*kit] or [0.0] * len(spec.kits)
         piece = min(field, PIECE)
@@ -227,7 +228,8 @@ class OnnxStream:
         deemphasise(spec, samples[None], self.sound)
         for ends in body:
             knots = np.concatenate([self.knot[None], ends])
-            add_curves(samples, knots, spec.hop, self.index % spec.hop)
+            phase = self.index % spec.hop
+            with_body(samples, high_pass(spec), self.high, knots, spec.hop, phase)
             self.knot = knots[(self.index + count) // spec.hop - self.index // spec.hop]
         self.index += count
         return Played(levels, samples, logits)

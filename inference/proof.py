@@ -24,8 +24,6 @@ import numpy.typing as npt
 from ghostnote.kernels import levels as amplitudes
 from ghostnote.kernels import rng
 from ghostnote.kernels.backends import CUDA_PROVIDER, Checkable, open_gpu
-from ghostnote.kernels.body import sound_of
-from ghostnote.kernels.emphasis import deemphasise
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
 from ghostnote.kernels.reference import (
@@ -46,9 +44,6 @@ DOUBLES = npt.NDArray[np.float64]
 SAMPLES = 960
 FORCED = 96
 FORCED_AT = (0, 1, 31, 63, 95)
-
-BODY_NEAR = 1e-5
-"""So near must an engine's body be; levels of 16 bit are three times as far from one another."""
 
 SAMPLES_MAX, FORCED_MAX = 65536, 4096  # in a file that may come from anywhere
 
@@ -372,44 +367,20 @@ def _replay_state(model: ModelFile, proof: Proof, state: Checkable) -> Replay:
         by_hops(len(fed), work)
         return logits
 
-    samples = np.full(len(proof.levels), np.nan, np.float32)
+    samples = np.empty(len(proof.levels), np.float32)
+    drawn = np.full(len(samples), -1, np.int64)
     past = np.array(proof.levels, np.int64)
 
     def play(first: int, last: int) -> None:
         if spec.mixtures:
             before = state.save()
-        state.generate(samples[first:last])
+        state.generate(samples[first:last], drawn[first:last])
         if spec.mixtures:
             state.restore(before)
             state.teacher_force(past[first:last])
 
     by_hops(len(samples), play)
-    if spec.body:
-        samples -= _body(model, proof)
-    after = np.concatenate([np.zeros(1, np.float32), samples[:-1]])
-    if spec.mixtures:  # each hop went on from what the proof has before it
-        starts = np.arange(spec.hop, len(past), spec.hop)
-        after[starts] = amplitudes.to_sound(spec, past)[starts - 1]
-    free = _levels(spec, samples, after)
-    return Replay(free, force(proof.levels), force(proof.forced_levels))
-
-
-def _levels(
-    spec: ModelSpec, samples: npt.NDArray[np.float32], after: npt.NDArray[np.float32]
-) -> INTS:
-    """Return the levels that samples [n], without body, were put out for after others; -1 for none."""
-    found = amplitudes.of_sound(spec, np.nan_to_num(samples)[:, None], np.nan_to_num(after))
-    again = amplitudes.decode(spec, found)
-    deemphasise(spec, again, after.copy())  # each a stream of one sample
-    near = np.abs(again[:, 0] - samples) <= (BODY_NEAR if spec.body else 0.0)
-    return np.where(near, found[:, 0], -1)
-
-
-def _body(model: ModelFile, proof: Proof) -> npt.NDArray[np.float32]:
-    """Return the body [n] of a proof's sound."""
-    asked = proof.controls(model.spec)
-    told = sound_of(model.spec, model.weights, asked.ages, asked.velocities, asked.kits)
-    return told[: len(proof.levels)]
+    return Replay(drawn, force(proof.levels), force(proof.forced_levels))
 
 
 def _replay_onnx(model: ModelFile, proof: Proof, provider: str = CPU_PROVIDER) -> Replay:
@@ -429,9 +400,9 @@ def _replay_onnx(model: ModelFile, proof: Proof, provider: str = CPU_PROVIDER) -
         for hop, first in enumerate(range(0, len(fed), spec.hop)):
             hop_long = slice(first, first + spec.hop)
             inputs = uniforms[hop_long], controls.part(hop, hop + 1)
-            before = stream.index, stream.history, stream.past, stream.sound.copy(), stream.knot
+            before = stream.index, stream.history, stream.past  # what draws; the rest but sounds
             parts.append(stream.process(*inputs, None, proof.temperature).levels)
-            stream.index, stream.history, stream.past, stream.sound, stream.knot = before
+            stream.index, stream.history, stream.past = before
             stream.process(*inputs, fed[hop_long], proof.temperature)
         return np.concatenate(parts), np.empty((0, spec.outputs), np.float32)
 

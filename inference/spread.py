@@ -75,17 +75,17 @@ class Spread:
         for state, mine in self._of(lane):
             state.hit(role, velocity, mine)
 
-    def generate(self, out: FLOATS) -> None:
-        """Write the next samples into `out` float32 [lanes, n]."""
-        self._each(lambda state, rows: state.generate(out[rows]))
+    def generate(self, out: FLOATS, drawn: INTS | None = None) -> None:
+        """Write the next samples into `out` float32 [lanes, n], their levels into `drawn`."""
+
+        def work(state: State, rows: slice) -> None:
+            state.generate(out[rows], None if drawn is None else drawn[rows])
+
+        self._each(work)
 
     def teacher_force(self, levels: INTS) -> None:
         """Feed `levels` int64 [lanes, n] as if they had been drawn."""
         self._each(lambda state, rows: state.teacher_force(levels[rows]))
-
-    def go_on_from(self, sound: FLOATS) -> None:
-        """Take the sample before the next as this of each lane [lanes], as `State.go_on_from` does."""
-        self._each(lambda state, rows: state.go_on_from(sound[rows]))
 
     def _each(self, work: Callable[[State, slice], object]) -> None:
         rows = [slice(*edges) for edges in itertools.pairwise(self._edges)]

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from .errors import GhostnoteError
 from .spec import ModelSpec
 
@@ -61,6 +64,12 @@ def check_beginning(spec: ModelSpec, index: int) -> None:
     """Refuse a sample at which no hop begins."""
     if index < 0 or index % spec.hop:
         raise GhostnoteError(f"begin_at: sample {index} is no hop boundary")
+
+
+def check_drawn(drawn: npt.NDArray[np.int64], out: npt.NDArray[np.float32]) -> None:
+    """Refuse what the levels of samples `out` cannot be written into."""
+    if drawn.dtype != np.int64 or drawn.shape != out.shape or not drawn.flags.carray:
+        raise GhostnoteError("generate: levels must be contiguous int64 of the output's shape")
 
 
 def rows_of(lane: int | None, lanes: int) -> slice:

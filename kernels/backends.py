@@ -75,8 +75,8 @@ class Streams(Protocol):
     def hit(self, role: int, velocity: float, lane: int | None = None) -> None:
         """Strike a role at the next hop boundary."""
 
-    def generate(self, out: FLOATS) -> None:
-        """Write the next samples into `out` float32 [n], or [lanes, n] of several lanes."""
+    def generate(self, out: FLOATS, drawn: INTS | None = None) -> None:
+        """Write the next samples into `out` float32 [n] or [lanes, n], their levels into `drawn`."""
 
 
 class Checkable(Streams, Protocol):

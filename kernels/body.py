@@ -6,7 +6,8 @@ So a model may have a body (`ModelSpec.body`): dense layers tell, from a hop's c
 value and the slope of the sound's low end where the hop ends. Between these knots lies a cubic, so
 that the curve and its slope have no steps. The WaveNet speaks of the sound less this curve, which is
 added to what it plays: a deterministic part and a stochastic one (Serra & Smith 1990, Computer Music
-Journal 14(4)), both learnt.
+Journal 14(4)), both learnt. Of what the WaveNet plays only what lies above the body is heard: below,
+where it loses its way, it would be rumble.
 
 Compiled functions allocate nothing; any thread.
 """
@@ -28,6 +29,9 @@ INTS = npt.NDArray[np.int64]
 
 SOFTEST = np.float32(1e-3)
 """A body of this amplitude is halved, a softer one fades quickly: in a tail it would be hum."""
+
+LEAST = np.float32(2.0**-40)
+"""What is kept of a filter's past is silence below: else it would ring in ever smaller numbers."""
 
 ROWS = 4096  # hops whose features are made at once
 
@@ -51,6 +55,42 @@ def curve(
     start = u * u * ((_ONE + _TWO * t) * before + t * rising)
     end = t * t * ((_THREE - _TWO * t) * after - u * falling)
     return np.float32(start + end)
+
+
+@inner
+def above(
+    sample: np.float32,
+    first: np.float32,
+    second: np.float32,
+    b0: np.float32,
+    b1: np.float32,
+    b2: np.float32,
+    a1: np.float32,
+    a2: np.float32,
+) -> tuple[np.float32, np.float32, np.float32]:
+    """Return a sample after the filter, and the two numbers of its past (transposed direct form 2)."""
+    y = b0 * sample + first
+    first = b1 * sample - a1 * y + second
+    second = b2 * sample - a2 * y
+    first = first if abs(first) >= LEAST else _ZERO
+    second = second if abs(second) >= LEAST else _ZERO
+    return y, first, second
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def with_body(
+    sound: FLOATS, high: FLOATS, kept: FLOATS, knots: FLOATS, hop: int, phase: int
+) -> None:
+    """Turn what a WaveNet plays into the whole sound [n], in place; it begins `phase` into a hop.
+
+    `high` is that of `high_pass`, `kept` [2] is and becomes its filter's past, `knots` as of
+    `add_curves`.
+    """
+    for i in range(sound.shape[0]):
+        sound[i], kept[0], kept[1] = above(
+            sound[i], kept[0], kept[1], high[0], high[1], high[2], high[3], high[4]
+        )
+    add_curves(sound, knots, hop, phase)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")

@@ -32,7 +32,7 @@ from .activations import (
     relu,
     zero_vectors,
 )
-from .body import curve, softened
+from .body import above, curve, softened
 from .control import control_row, grow_older, strike, youngest
 from .draw import draw_level
 from .emphasis import sounding
@@ -62,9 +62,9 @@ def run(
 ) -> None:
     """Advance every lane by `count` samples; any count, chunked equals whole.
 
-    All arguments but `count` are addresses: of the samples to write, float32 [lanes, count]; of
-    given levels, int64 [lanes, count], or 0 to draw them; of what the network puts out, float32
-    [lanes, count, O], or 0. Hits struck since the last hop boundary start at the first boundary.
+    All arguments but `count` are addresses, or 0: of the samples to write, float32 [lanes, count]; of
+    levels, int64 [lanes, count], of which those below 0 are drawn and written there (0: all are
+    drawn); of what the network puts out, float32 [lanes, count, O]. Hits struck since the last hop boundary start at the first boundary.
     """
     h, si = ints_at(header), ints_at(ints)
     lanes = si[p.I_COUNT]
@@ -79,9 +79,10 @@ def run(
                 for j in range(count_out):
                     store_float(row + 4 * j, load_float(found + 4 * h[h[p.AT_PLACE] + j]))
             mine = si[lane_at(h, lane) :]
+            level = np.int64(-1)
             if levels:
                 level = ints_at(levels)[lane * count + i]
-            else:
+            if level < 0:
                 at = index + mine[p.L_OFFSET]
                 u, v = uniform_pair(mine[p.L_SEED], mine[p.L_STREAM], at)
                 weights = f + 4 * (lanes * h[p.S_WEIGHTS] + lane * h[p.OUT])
@@ -89,6 +90,8 @@ def run(
                 settings = settings_at(h, si, f, lane)
                 temperature = load_float(settings + 4 * temperature_of(mine[p.L_FRESH]))
                 level = draw_level(h, found, weights, sums, temperature, mine[p.L_TOP_K], u, v)
+                if levels:
+                    ints_at(levels)[lane * count + i] = level
             for tap in range(h[p.TAPS] - 1):
                 mine[p.L_HISTORY + tap] = mine[p.L_HISTORY + tap + 1]
             mine[p.L_HISTORY + h[p.TAPS] - 1] = level
@@ -110,9 +113,8 @@ def prewarm(header: int, w: int, ints: int, f: int) -> None:
         settings = settings_at(h, si, f, lane)
         for tap in range(h[p.TAPS]):
             mine[p.L_HISTORY + tap] = h[p.SILENCE]
-        store_float(settings + 4 * p.T_SOUND, ZERO)
-        for i in range(2 * p.KNOT):
-            store_float(settings + 4 * (p.T_BEGIN + i), ZERO)
+        for i in range(p.T_SOUND, p.T_VELOCITIES):
+            store_float(settings + 4 * i, ZERO)
         for role in range(h[p.ROLES]):
             mine[p.L_HISTORY + h[p.TAPS] + role] = h[p.AGES] - 1
             store_float(settings + 4 * (p.T_VELOCITIES + role), ZERO)
@@ -151,7 +153,24 @@ def give_out(h: INTS, w: int, si: INTS, f: int, lane: int, level: int, phase: in
     store_float(kept, sound)
     if h[p.BODY] == 0:
         return np.float32(sound)
-    begin, end = settings + 4 * p.T_BEGIN, settings + 4 * p.T_END
+    begin, end, high = (
+        settings + 4 * p.T_BEGIN,
+        settings + 4 * p.T_END,
+        settings + 4 * p.T_HIGH,
+    )
+    b = w + h[p.AT_HIGH_PASS]
+    sound, first, second = above(
+        sound,
+        load_float(high),
+        load_float(high + 4),
+        load_float(b),
+        load_float(b + 4),
+        load_float(b + 8),
+        load_float(b + 12),
+        load_float(b + 16),
+    )
+    store_float(high, first)
+    store_float(high + 4, second)
     value, slope = load_float(end), load_float(end + 4)
     t = np.float32(phase) / np.float32(h[p.HOP])
     sound += curve(load_float(begin), load_float(begin + 4), value, slope, t)

@@ -41,7 +41,8 @@ def from_cpu(gpu: GpuState, cpu: State) -> None:
     gpu.temperature[:n] = settings[:, p.T_TEMPERATURE]
     gpu.attack[:n] = settings[:, p.T_ATTACK]
     gpu.sound[:n] = settings[:, p.T_SOUND]
-    gpu.knots[:n] = settings[:, p.T_BEGIN : p.T_VELOCITIES].reshape(n, 2, p.KNOT)
+    gpu.knots[:n] = settings[:, p.T_BEGIN : p.T_HIGH].reshape(n, 2, p.KNOT)
+    gpu.high[:n] = settings[:, p.T_HIGH : p.T_VELOCITIES]
     gpu.fresh[:n] = lanes[:, p.L_FRESH]
     roles, kits = len(spec.roles), len(spec.kits)
     gpu.ages[:n] = lanes[:, p.L_HISTORY + spec.input_taps :]
@@ -80,7 +81,8 @@ def to_cpu(gpu: GpuState, packed: Packed) -> State:
     settings[:, p.T_ATTACK] = gpu.attack[:n]
     settings[:, p.T_SOUND] = gpu.sound[:n]
     knots = gpu.knots[:n] if gpu.index % spec.hop else gpu.knots[:n, [1, 1]]  # a hop has ended
-    settings[:, p.T_BEGIN : p.T_VELOCITIES] = knots.reshape(n, -1)
+    settings[:, p.T_BEGIN : p.T_HIGH] = knots.reshape(n, -1)
+    settings[:, p.T_HIGH : p.T_VELOCITIES] = gpu.high[:n]
     lanes[:, p.L_FRESH] = gpu.fresh[:n]
     roles, kits = len(spec.roles), len(spec.kits)
     lanes[:, p.L_HISTORY + spec.input_taps :] = gpu.ages[:n]

@@ -21,6 +21,7 @@ from . import gpu, gpu_carry, gpu_spread
 from . import levels as amplitudes
 from .asked import (
     check_beginning,
+    check_drawn,
     check_hit,
     check_kit,
     check_sampling,
@@ -29,7 +30,7 @@ from .asked import (
     count_of,
     rows_of,
 )
-from .body import add_curves, soften
+from .body import soften, with_body
 from .control import choke_array, strike
 from .emphasis import deemphasise
 from .errors import GhostnoteError
@@ -46,6 +47,7 @@ from .gpu_model import (
     shape_of,
     spread_of,
 )
+from .high_pass import high_pass
 from .packing import KNOT, Packed, pack
 from .spec import ModelSpec
 from .state import State
@@ -108,10 +110,10 @@ class GpuState:
     bias : tensor
         Gates' biases of the hop that was begun last, [padded, L, 2, D]; without conditioning of one
         stream for all.
-    chance, top_k, temperature, attack, ages, velocities, kits, sound, fresh, knots : arrays
-        Seeds, streams, offsets [3, padded], settings and hits of each stream, the sample that it gave
-        out last (without its body), whether a hit is fresh in the present hop, and where the body is
-        as that hop begins and as it ends, [padded, 2, 2], on the host.
+    chance, top_k, temperature, attack, ages, velocities, kits, sound, fresh, knots, high : arrays
+        Seeds, streams, offsets [3, padded], settings and hits of each stream, its WaveNet's own last
+        sample, whether a hit is fresh in the present hop, where the body is as that hop begins and as
+        it ends, [padded, 2, 2], and the past of the filter beside it [padded, 2], on the host.
 
     Raises
     ------
@@ -167,6 +169,8 @@ class GpuState:
         self.kits = np.zeros((self.padded, len(spec.kits)), np.float32)
         self.sound = np.zeros(self.padded, np.float32)
         self.knots = np.zeros((self.padded, 2, KNOT), np.float32)
+        self.high = np.zeros((self.padded, 2), np.float32)
+        self._high_pass = high_pass(spec)
         self._chokes = choke_array(spec)
         self.chance[1, :streams] = stream + np.arange(streams)
         self.rings = torch.zeros(
@@ -198,7 +202,7 @@ class GpuState:
         self.ages[:] = max(spec.ages - 1, 0)
         self.velocities[:] = 0.0
         self.sound[:] = 0.0
-        self.knots[:] = 0.0
+        self.knots[:] = self.high[:] = 0.0
         self.history.fill_(spec.silence)
         self._sent = None
         self.bias = self._biases(self._controls(1), 1)[0]
@@ -274,18 +278,24 @@ class GpuState:
             ages, velocities = self.ages[one], self.velocities[one]
             strike(ages, velocities, self._chokes, spec.ages - 1, role, velocity)
 
-    def generate(self, out: FLOATS) -> None:
-        """Write the next samples into `out` float32 [n], or [streams, n] of several streams."""
+    def generate(self, out: FLOATS, drawn: INTS | None = None) -> None:
+        """Write the next samples into `out` float32 [n], or [streams, n], their levels into `drawn`."""
         if out.dtype != np.float32 or not out.flags.carray:
             raise GhostnoteError("generate: the output must be contiguous float32, and writable")
         rows = out.reshape(self.lanes, count_of(out.shape, self.lanes))
+        if drawn is not None:
+            check_drawn(drawn, out)
         done = 0
         while done < rows.shape[1]:
             count = self._launchable(rows.shape[1] - done)
             found = torch.full((self.lanes, count), torch.nan, device=self.packed.device)
             phase = self._index % self.packed.spec.hop
             knots = self._launch(count, found, None, None)
-            rows[:, done : done + count] = self._sound(found.cpu().numpy(), knots, phase)
+            part = found.cpu().numpy()
+            if drawn is not None:
+                levels = drawn.reshape(rows.shape)
+                levels[:, done : done + count] = amplitudes.encode(self.packed.spec, part)
+            rows[:, done : done + count] = self._sound(part, knots, phase)
             done += count
 
     def teacher_force(self, levels: INTS) -> FLOATS:
@@ -350,7 +360,7 @@ class GpuState:
     def _settings(self) -> tuple[npt.NDArray[np.generic], ...]:
         return (
             self.chance, self.top_k, self.temperature, self.ages, self.velocities, self.kits,
-            self.sound, self.attack, self.fresh, self.knots,
+            self.sound, self.attack, self.fresh, self.knots, self.high,
         )  # fmt: skip
 
     def _launchable(self, left: int) -> int:
@@ -432,8 +442,8 @@ class GpuState:
         spec = self.packed.spec
         deemphasise(spec, rows, self.sound)
         if spec.body:
-            for lane in range(self.lanes):
-                add_curves(rows[lane], knots[lane], spec.hop, phase)
+            for row, kept, mine in zip(rows, self.high, knots, strict=False):
+                with_body(row, self._high_pass, kept, mine, spec.hop, phase)
         return rows
 
     def _controls(self, hops: int) -> torch.Tensor | None:

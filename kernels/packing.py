@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from .activations import GATE_FACTORS
 from .errors import GhostnoteError
+from .high_pass import high_pass
 from .lanes import LANES
 from .products import BF16, FP32, INT8, PRECISIONS, TOP, pack_matrix, padded
 from .spec import ModelSpec
@@ -70,6 +71,7 @@ INTS = npt.NDArray[np.int64]
     AT_AGE_TABLE,
     AT_KNOT,
     AT_KNOT_BIAS,
+    AT_HIGH_PASS,
     # offsets in the header itself, of lists
     AT_DILATION,
     AT_AHEAD,
@@ -110,7 +112,7 @@ INTS = npt.NDArray[np.int64]
     LANE_INTS,
     SETTINGS,
     HEADER,
-) = range(77)
+) = range(78)
 
 # A state's ints begin with these; then come the ring positions, then LANE_INTS for each lane.
 # PRODUCT and STEP are the addresses of the compiled `add_product` and `step`.
@@ -119,10 +121,10 @@ I_PRODUCT, I_STEP, I_COUNT, I_INDEX, I_PHASE, I_RING_POS = range(6)
 # HELD is 0 but where a GPU has the lane's past (`mailbox.py`): then it is the GPU's slot + 1. FRESH is 1
 # in a hop in which a hit is fresh.
 L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HELD, L_FRESH, L_HISTORY = range(7)
-# A lane's settings: the temperature, that of fresh hits, the sample given out last (without its body),
-# the body's value and slope where the hop begins and where it ends, the roles' velocities, the kits'
-# weights.
-T_TEMPERATURE, T_ATTACK, T_SOUND, T_BEGIN, T_END, T_VELOCITIES = 0, 1, 2, 3, 5, 7
+# A lane's settings: the temperature, that of fresh hits, the WaveNet's own last sample; the body's value
+# and slope where the hop begins and where it ends, and the past of the filter beside it; the roles'
+# velocities, the kits' weights.
+T_TEMPERATURE, T_ATTACK, T_SOUND, T_BEGIN, T_END, T_HIGH, T_VELOCITIES = 0, 1, 2, 3, 5, 7, 9
 
 KNOT = 2
 """Numbers of a knot of the body (`body.py`): the curve's value, and its slope in values a hop."""
@@ -316,6 +318,7 @@ class _Packer:
         if spec.body:
             head[AT_KNOT] = self._put(pack_matrix(w["body_out_weight"], precision))
             head[AT_KNOT_BIAS] = self._put(_pad(w["body_out_bias"], padded(KNOT)))
+            head[AT_HIGH_PASS] = self._put(high_pass(spec))
         if spec.conditioning:
             out = _gate_rows(w["cond_out_weight"], spec.gate, axis=1)
             flat = out.reshape(-1, out.shape[-1])

@@ -16,6 +16,7 @@ from . import cpu
 from . import packing as p
 from .asked import (
     check_beginning,
+    check_drawn,
     check_hit,
     check_kit,
     check_sampling,
@@ -151,12 +152,20 @@ class State:
         for one in range(self.lanes)[rows_of(lane, self.lanes)]:
             cpu.hit(header, ints, floats, one, role, velocity)
 
-    def generate(self, out: FLOATS) -> None:
-        """Write the next samples into `out` float32 [n], or [lanes, n] of several lanes."""
+    def generate(self, out: FLOATS, drawn: INTS | None = None) -> None:
+        """Write the next samples into `out` float32 [n], or [lanes, n] of several lanes.
+
+        And their levels into `drawn`, of the same shape, if it is given.
+        """
         if out.dtype != np.float32 or not out.flags.c_contiguous:
             raise GhostnoteError("generate: the output must be contiguous float32")
         count = count_of(out.shape, self.lanes)
-        cpu.run(*self._places, count, out.ctypes.data, 0, 0)
+        levels = 0
+        if drawn is not None:
+            check_drawn(drawn, out)
+            drawn.fill(-1)
+            levels = drawn.ctypes.data
+        cpu.run(*self._places, count, out.ctypes.data, levels, 0)
 
     def teacher_force(self, levels: INTS) -> FLOATS:
         """Feed `levels` int64 [n] (or [lanes, n]) as if they had been drawn.
@@ -171,13 +180,6 @@ class State:
         outputs = np.full((*fed.shape, self.packed.spec.outputs), np.nan, np.float32)
         cpu.run(*self._places, count, 0, fed.ctypes.data, outputs.ctypes.data)
         return outputs
-
-    def go_on_from(self, sound: FLOATS) -> None:
-        """Take the sample before the next as this of each lane [lanes].
-
-        For lanes that were fed the levels of a sound from its middle on (`emphasis.py`).
-        """
-        self._settings[:, p.T_SOUND] = sound
 
     def save(self) -> Snapshot:
         """Take out a copy of the state."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ghostnote.kernels import control
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.high_pass import TOP
 from ghostnote.kernels.packing import KNOT
 from ghostnote.kernels.spec import ModelSpec
 
@@ -37,9 +38,7 @@ end of held-back clips 0.54 was foretold after 1,500 steps, with weights of full
 MOST_HOPS, MOST_HELD_HOPS = 6_000_000, 200_000
 """Hops in memory: 6 million, 100 minutes by 1 ms, are some 540 MB."""
 
-TOP = 0.4
-"""Where the low end ends, by the hops' rate: 400 Hz by 1 ms. Knots with slopes can carry 0.5."""
-STEEPNESS = 8  # the order of its filter
+STEEPNESS = 8  # order of the filter that takes the low end, up to `TOP`, out of a sound
 
 FLOOR = 0.01
 """Added to the low end's own level, by which an error counts: a soft tail as much as its attack, but

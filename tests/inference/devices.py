@@ -5,7 +5,7 @@ import pytest
 from ghostnote.inference.device import Device
 from ghostnote.kernels.packing import Packed
 from ghostnote.kernels.spec import ModelSpec
-from ghostnote.kernels.state import FLOATS, State
+from ghostnote.kernels.state import FLOATS, INTS, State
 from ghostnote.kernels.weights import Weights
 from tests.kernels.models import Model
 
@@ -30,11 +30,11 @@ class Breaking(State):
         self._count_call()
         super().hit(role, velocity, lane)
 
-    def generate(self, out: FLOATS) -> None:
+    def generate(self, out: FLOATS, drawn: INTS | None = None) -> None:
         """Play, or fail with garbage in `out`."""
         out[:] = 9.0
         self._count_call()
-        super().generate(out)
+        super().generate(out, drawn)
 
 
 def breaking_device(

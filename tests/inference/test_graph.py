@@ -10,8 +10,9 @@ import pytest
 from ghostnote.inference.graph import build_graph, build_model, graph_inputs, graph_outputs
 from ghostnote.inference.onnx_stream import Controls, OnnxStream
 from ghostnote.kernels import rng
-from ghostnote.kernels.body import sound_of
+from ghostnote.kernels.body import knots_of, with_body
 from ghostnote.kernels.errors import GhostnoteError
+from ghostnote.kernels.high_pass import high_pass
 from ghostnote.kernels.reference import Reference, cumulative, draw, levels_off, margin
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import random_weights, weight_shapes
@@ -108,15 +109,12 @@ def heard_of(truth: Truth, levels: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
     for amplitude in table.astype(np.float32)[levels]:
         sound = amplitude + np.float32(truth.spec.emphasis) * sound
         heard.append(sound)
-    return np.array(heard, np.float32) + body_of(truth)[: len(heard)]
-
-
-def body_of(truth: Truth) -> npt.NDArray[np.float32]:
-    """Returns the body of the sound under a truth's hits, where its model has one."""
-    asked = truth.controls
-    if not truth.spec.body:
-        return np.zeros(truth.hops * truth.spec.hop, np.float32)
-    return sound_of(truth.spec, truth.weights, asked.ages, asked.velocities, asked.kits)
+    found = np.array(heard, np.float32)
+    if truth.spec.body:
+        asked = truth.controls
+        knots = knots_of(truth.spec, truth.weights, asked.ages, asked.velocities, asked.kits)
+        with_body(found, high_pass(truth.spec), np.zeros(2, np.float32), knots, truth.spec.hop, 0)
+    return found
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import CubicHermiteSpline
+from scipy.signal import butter, lfilter
 
 from ghostnote.kernels.levels import of_sound, to_sound
 from ghostnote.kernels.packing import Packed, pack
@@ -227,9 +228,18 @@ def by_hops(model: Model, state: State, samples: int, work: Callable[[int, int],
 
 def play(model: Model, state: State, samples: int) -> FLOATS:
     """Returns the first samples of a fresh stream under the model's hits."""
-    out = np.full(samples, np.nan, np.float32)
-    by_hops(model, state, samples, lambda first, last: state.generate(out[first:last]))
-    return out
+    return played(model, state, samples)[0]
+
+
+def played(model: Model, state: State, samples: int) -> tuple[FLOATS, INTS]:
+    """Returns the first samples of a fresh stream under the model's hits, and their levels."""
+    out, levels = np.full(samples, np.nan, np.float32), np.full(samples, -1, np.int64)
+
+    def work(first: int, last: int) -> None:
+        state.generate(out[first:last], levels[first:last])
+
+    by_hops(model, state, samples, work)
+    return out, levels
 
 
 def force(model: Model, state: State, levels: INTS) -> FLOATS:
@@ -245,19 +255,24 @@ def force(model: Model, state: State, levels: INTS) -> FLOATS:
 
 
 def levels_of(model: Model, samples: Sequence[float] | FLOATS) -> INTS:
-    """Returns the level that each sample of a stream from its start came from."""
-    body = body_of(model, len(samples))
-    found = of_sound(model.spec, samples - body)
-    near = 1e-5 if model.spec.body else 0.0  # levels of 16 bit are three times as far apart
-    assert np.abs(to_sound(model.spec, found) - (samples - body)).max() <= near
+    """Returns the level that each sample of a stream from its start came from, without a body."""
+    found = of_sound(model.spec, samples)
+    assert (to_sound(model.spec, found) == samples).all()
     return found
+
+
+def sounding(model: Model, levels: INTS) -> DOUBLES:
+    """Returns what a stream from its start sounds like, by its levels [n] and the model's hits."""
+    plain = to_sound(model.spec, levels).astype(np.float64)
+    if not model.spec.body:
+        return plain
+    wanted = butter(2, 0.4 / model.spec.hop, "high", fs=1.0)
+    return np.asarray(lfilter(*wanted, plain) + body_of(model, len(levels)))
 
 
 def body_of(model: Model, samples: int) -> DOUBLES:
     """Returns the body [n] of a stream from its start, worked out otherwise than by the kernel."""
     spec, w = model.spec, model.weights
-    if not spec.body:
-        return np.zeros(samples)
     hops = samples // spec.hop + 1
     rows = plain_rows(model, hops)
     struck = np.abs(rows[:, : rows.shape[1] - len(spec.kits)]).sum(axis=1) > 0.0

@@ -128,7 +128,7 @@ def test_the_kernel_plays_every_stream(
     played: list[tuple[int, int]] = []
 
     class Heard(State):
-        def generate(self, out: np.ndarray) -> None:
+        def generate(self, out: np.ndarray, drawn: np.ndarray | None = None) -> None:
             assert out.size % (self.lanes * spec.hop) == 0
             played.append((self.lanes, out.size))
             super().generate(out if self.lanes > 1 else out[0])

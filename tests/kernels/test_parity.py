@@ -18,9 +18,9 @@ from tests.kernels.models import (
     ReferencePlayer,
     by_hops,
     force,
-    levels_of,
     model,
-    play,
+    played,
+    sounding,
 )
 
 NEAR_TIE = 1e-5
@@ -126,17 +126,18 @@ def test_levels_drawn_freely_are_those_of_the_reference(name: str) -> None:
     seed, stream, count = 2**40 + 3, 5, 100 if name == "500 channels" else 1200
     state = it.state(seed, stream)
     state.set_sampling(temperature, top_k)
-    played = levels_of(it, play(it, state, count))
+    heard, levels = played(it, state, count)
+    np.testing.assert_allclose(heard, sounding(it, levels), 0.0, 1e-5 if it.spec.body else 0.0)
     uniforms = rng.uniforms_of(it.spec, seed, stream, 0, count)
     player = ReferencePlayer(it, count)
     level, ties = it.spec.silence, 0
     for at in range(count):
         outputs = player.step(level)
-        level = int(played[at])  # the reference goes on from what was played
+        level = int(levels[at])  # the reference goes on from what was played
         ties += off_by_a_tie(it, outputs, level, uniforms[at], temperature, top_k)
     assert ties <= (12 if it.spec.mixtures else 3)
     if top_k != 1:
-        assert len(np.unique(played)) > min(10, it.spec.levels - 1)
+        assert len(np.unique(levels)) > min(10, it.spec.levels - 1)
 
 
 def off_by_a_tie(

@@ -89,7 +89,7 @@ def test_lanes_that_part_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong(State):
         """Lanes of which the last draws another stream."""
 
-        def generate(self, out: np.ndarray) -> None:
+        def generate(self, out: np.ndarray, drawn: np.ndarray | None = None) -> None:
             if self.lanes > 1:
                 self.seed(1, lane=self.lanes - 1)
             super().generate(out)

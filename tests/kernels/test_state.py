@@ -298,6 +298,9 @@ BAD: dict[str, Callable[[State], object]] = {
     "hit: velocity must be 0 to 1, found 1.5": lambda s: s.hit(0, 1.5),
     "hit: velocity must be 0 to 1, found nan": lambda s: s.hit(0, float("nan")),
     "levels must be 0 to 99": lambda s: s.teacher_force(np.array([3, 100])),
+    "levels must be contiguous int64 of the output's shape": lambda s: s.generate(
+        np.zeros(4, np.float32), np.zeros(3, np.int64)
+    ),
     "begin_at: sample 8 is no hop boundary": lambda s: s.begin_at(8),
     "begin_at: sample -7 is no": lambda s: s.begin_at(-7),
     "levels must be 0 to": lambda s: s.teacher_force(np.array([-1])),
