@@ -178,11 +178,18 @@ def with_kit(model: ModelFile, name: str, shares: npt.ArrayLike) -> ModelFile:
     With equal shares this is what `ghostnote train --from` begins with.
     """
     weights = dict(model.weights)
-    for first in ("cond_weight.0", "body_weight.0")[: 1 + bool(model.spec.body)]:
-        known = np.asarray(weights[first])
-        features, kits = np.split(known, [known.shape[1] - len(model.spec.kits)], axis=1)
-        mixed = np.average(kits, axis=1, weights=np.asarray(shares, np.float64))
-        weights[first] = np.column_stack([features, mixed]).astype(np.float32)
+    known, share = np.asarray(weights["cond_weight.0"]), np.asarray(shares, np.float64)
+    features, kits = np.split(known, [known.shape[1] - len(model.spec.kits)], axis=1)
+    mixed = np.average(kits, axis=1, weights=share)
+    weights["cond_weight.0"] = np.column_stack([features, mixed]).astype(np.float32)
+    if model.spec.body:
+        first, count = np.asarray(weights["body_gain0_weight"]), len(model.spec.kits)
+        plain, loud = (
+            np.average(part, axis=-1, weights=share)[..., None]
+            for part in (first[..., :count], first[..., count + 1 :])
+        )
+        inputs = [plain, first[..., count : count + 1], loud]
+        weights["body_gain0_weight"] = np.concatenate(inputs, axis=-1).astype(np.float32)
     return replace(model, spec=replace(model.spec, kits=(name,)), weights=weights)
 
 

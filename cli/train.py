@@ -202,8 +202,18 @@ def train(
         str | None, _setting("cond_hidden", "Widths of the conditioning's layers.", NETWORK)
     ] = None,
     body: Annotated[
-        str | None,
-        _setting("body", "Widths of the body's layers: the low end, told by hits alone.", NETWORK),
+        int | None,
+        _setting(
+            "body",
+            "Waves of each role that tell its sound below 1.6 kHz by the hits alone; 12 are good.",
+            NETWORK,
+        ),
+    ] = None,
+    body_knots: Annotated[
+        int | None, _setting("body_knots", "Knots of a hop of these waves.", NETWORK)
+    ] = None,
+    body_ms: Annotated[
+        float | None, _setting("body_ms", "How long they last, in milliseconds.", NETWORK)
     ] = None,
     body_steps: Annotated[
         int | None, _setting("body_steps", "Steps in which the body is taught first.", NETWORK)
@@ -223,9 +233,7 @@ def train(
         if context.params[field.name] is not None
     }
     if cond_hidden is not None:
-        given["cond_hidden"] = _widths("--cond-hidden", cond_hidden)
-    if body is not None:
-        given["body"] = _widths("--body", body)
+        given["cond_hidden"] = _widths(cond_hidden)
     if steps is not None and minutes is not None:
         raise typer.BadParameter("--steps and --minutes are two lengths; give one of them")
     if minutes is not None and not minutes > 0.0:  # 0 would be a plan by --steps
@@ -242,7 +250,7 @@ def train(
     else:
         config = replace(load_checkpoint(run).config if resume else TrainConfig(), **given)
     if config.body and config.body_steps and not resume:
-        print(f"first the body learns the low end: {config.body_steps} steps, not in the bar")
+        print(f"first the body learns: {config.body_steps} steps, not in the bar")
     with stopped_by_signals() as stop, _bar(run) as report:
         facts = run_training(
             data,
@@ -275,12 +283,12 @@ def _place(step: int, steps: int, seconds: float, minutes: float) -> str:
     return f"step {step} of {steps}"
 
 
-def _widths(option: str, text: str) -> tuple[int, ...]:
+def _widths(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(word) for word in text.split(",") if word.strip())
     except ValueError:
         raise typer.BadParameter(
-            f"{option} takes whole numbers separated by commas, not {text!r}"
+            f"--cond-hidden takes whole numbers separated by commas, not {text!r}"
         ) from None
 
 

@@ -63,8 +63,9 @@ for i, sample in enumerate(samples):  # what the levels speak of is pre-emphasis
     sound = sample + emphasis * sound
     samples[i] = sound
 
-for ends in body:  # value and slope where each hop ends; between two lies a cubic
-    k = np.tan(np.pi * 0.4 / hop)  # the network is heard above the body only: a Butterworth filter
+for knots in body:  # value and slope at the knots of each hop; between two lies a cubic
+    span = hop // knots.shape[1]
+    k = np.tan(np.pi * 0.4 / span)  # the network is heard above the body only: a Butterworth filter
     scale = 1 / (1 + np.sqrt(2) * k + k * k)
     b = np.array([scale, -2 * scale, scale], "f4")
     a = np.array([2 * (k * k - 1), 1 - np.sqrt(2) * k + k * k], "f4") * np.float32(scale)
@@ -72,9 +73,10 @@ for ends in body:  # value and slope where each hop ends; between two lies a cub
     for i, sample in enumerate(samples):
         samples[i] = y = b[0] * sample + first
         first, second = b[1] * sample - a[0] * y + second, b[2] * sample - a[1] * y
+    ends = knots.reshape(-1, 2)
     v1, s1 = ends.T[:, :, None]
     v0, s0 = np.concatenate([np.zeros((1, 2), "f4"), ends[:-1]]).T[:, :, None]
-    t = np.arange(hop, dtype="f4") / hop
+    t = np.arange(span, dtype="f4") / span
     curve = (1 - t) ** 2 * ((1 + 2 * t) * v0 + t * s0) + t**2 * ((3 - 2 * t) * v1 - (1 - t) * s1)
     samples += curve.ravel()[:count]
 

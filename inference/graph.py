@@ -22,7 +22,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ghostnote.kernels.body import SOFTEST
 from ghostnote.kernels.packing import KNOT
 from ghostnote.kernels.spec import LEAST_LOG_SCALE, LEVELS_16, ModelSpec
 from ghostnote.kernels.weights import Weights, check_weights, weight_shapes
@@ -109,7 +108,7 @@ def graph_outputs(spec: ModelSpec) -> dict[str, Kind]:
         "past_out": (TensorProto.FLOAT, (past_rows(spec), spec.residual)),
     }
     if spec.body:
-        outputs["body"] = (TensorProto.FLOAT, ("H", KNOT))
+        outputs["body"] = (TensorProto.FLOAT, ("H", spec.body_knots, KNOT))
     return outputs
 
 
@@ -211,14 +210,14 @@ def _call_graph(spec: ModelSpec) -> onnx.GraphProto:
     shift = n.add("Squeeze", n.add("MatMul", newest, column), n.ints([2]))
     bias = n.add("Reshape", n.add("Add", "filter_bias", shift), n.ints([1, -1]))  # [1, L*2D]
     if spec.conditioning:
-        features = _features(spec, n)
-        hidden = _dense(n, features, "cond", len(spec.cond_hidden))
-        if spec.body:
-            told = _dense(n, features, "body", len(spec.body))
-            told = n.add("Gemm", told, "body_out_weight", "body_out_bias", transB=1)
-            _soften(spec, n, told)
+        hidden = _features(spec, n)
+        for i in range(len(spec.cond_hidden)):
+            hidden = n.add("Gemm", hidden, f"cond_weight.{i}", f"cond_bias.{i}", transB=1)
+            hidden = n.add("Relu", hidden)
         out = n.add("Reshape", "cond_out_weight", n.ints([-1, spec.cond_hidden[-1]]))
         bias = n.add("Gemm", hidden, out, bias, transB=1)  # [H, L*2D]
+    if spec.body:
+        _body(spec, n)
     if order != list(range(layers)):
         cube = n.add("Reshape", bias, n.ints([0, layers, 2 * d]))
         bias = n.add("Reshape", n.add("Gather", cube, n.ints(order), axis=1), n.ints([0, -1]))
@@ -279,22 +278,33 @@ def _features(spec: ModelSpec, n: Nodes) -> str:
     return n.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
 
-def _dense(n: Nodes, value: str, name: str, layers: int) -> str:
-    """Add the dense layers of a name, [H, C] to [H, E]."""
-    for i in range(layers):
-        value = n.add("Gemm", value, f"{name}_weight.{i}", f"{name}_bias.{i}", transB=1)
-        value = n.add("Relu", value)
-    return value
-
-
-def _soften(spec: ModelSpec, n: Nodes, told: str) -> None:
-    """Add the body's knots [H, 2], as `kernels/body.py` softens what the layers tell."""
-    squares = n.add("Mul", told, n.add("Mul", told, n.floats([[1.0, 0.25]])))
-    power = n.add("ReduceSum", squares, n.ints([1]), keepdims=1)
-    share = n.add("Div", power, n.add("Add", power, n.floats(SOFTEST * SOFTEST)))
-    youngest = n.add("ReduceMin", "ages", axes=[1], keepdims=1)
-    known = n.add("Cast", n.add("Less", youngest, n.ints(spec.ages - 1)), to=TensorProto.FLOAT)
-    n.add("Mul", told, n.add("Mul", share, known), out="body")
+def _body(spec: ModelSpec, n: Nodes) -> None:
+    """Add the body's knots [H, knots, 2], as `kernels/body.py` mixes them."""
+    roles, axis = len(spec.roles), n.ints([2])
+    velocity = n.add("Unsqueeze", "velocities", axis)  # [H, roles, 1]
+    asked = velocity
+    if spec.kits:
+        each = n.add("Expand", n.add("Unsqueeze", "kits", n.ints([1])), n.ints([1, roles, 1]))
+        asked = n.add("Concat", each, velocity, n.add("Mul", each, velocity), axis=2)
+    row = n.add("Unsqueeze", asked, axis)  # [H, roles, 1, 2 kits + 1]
+    first = n.add("Transpose", "body_gain0_weight", perm=[0, 2, 1])
+    hidden = n.add("Squeeze", n.add("MatMul", row, first), axis)
+    hidden = n.add("Relu", n.add("Add", hidden, "body_gain0_bias"))
+    second = n.add("Transpose", "body_gain1_weight", perm=[0, 2, 1])
+    gains = n.add("MatMul", n.add("Unsqueeze", hidden, axis), second)  # [H, roles, 1, K]
+    gains = n.add("Mul", n.add("Squeeze", gains, axis), velocity)
+    lasting = n.ints(spec.body_ages)
+    known = n.add("Cast", n.add("Less", "ages", lasting), to=TensorProto.FLOAT)
+    gains = n.add("Mul", gains, n.add("Unsqueeze", known, axis))
+    # One row of waves for a role and an age: [roles * ages, knots * 2 * K].
+    size = spec.body_knots * KNOT
+    table = n.add("Reshape", "body_wave", n.ints([-1, size * spec.body]))
+    age = n.add("Min", "ages", n.ints(spec.body_ages - 1))
+    place = n.add("Add", age, n.ints([[role * spec.body_ages for role in range(roles)]]))
+    waves = n.add("Reshape", n.add("Gather", table, place), n.ints([0, roles, size, spec.body]))
+    told = n.add("MatMul", waves, n.add("Unsqueeze", gains, n.ints([3])))  # [H, roles, size, 1]
+    told = n.add("ReduceSum", told, n.ints([1]), keepdims=0)
+    n.add("Reshape", told, n.ints([-1, spec.body_knots, KNOT]), out="body")
 
 
 def _short_filters(spec: ModelSpec, n: Nodes, short: list[int]) -> str:

@@ -153,7 +153,7 @@ class OnnxStream:
     sound : float32 [1]
         The last sample given out, without its body, which a model with pre-emphasis needs too.
     knot, high : float32 [2]
-        Where the body is as the present hop begins, and the past of the filter beside it.
+        Where the body is at its last knot, and the past of the filter beside it.
     """
 
     def __init__(
@@ -227,9 +227,11 @@ class OnnxStream:
         )
         deemphasise(spec, samples[None], self.sound)
         for ends in body:
-            knots = np.concatenate([self.knot[None], ends])
-            phase = self.index % spec.hop
-            with_body(samples, high_pass(spec), self.high, knots, spec.hop, phase)
-            self.knot = knots[(self.index + count) // spec.hop - self.index // spec.hop]
+            # Knots of the hop that have been passed are left out, for they are told anew.
+            span = spec.hop // spec.body_knots
+            passed, phase = divmod(self.index % spec.hop, span)
+            knots = np.concatenate([self.knot[None], ends.reshape(-1, KNOT)[passed:]])
+            with_body(samples, high_pass(spec), self.high, knots, span, phase)
+            self.knot = knots[(phase + count) // span]
         self.index += count
         return Played(levels, samples, logits)

@@ -1,13 +1,13 @@
-"""The body of a drum's sound: what hits alone determine of it, told by a small dense network.
+"""The body of a drum's sound: what hits alone determine of it, mixed of learnt waves.
 
 The last few samples tell nearly all that the next one needs, so that bits hardly reward a WaveNet
-for keeping the course of a low tone; playing freely, it loses the tone (docs/sound.md, "Low tones").
-So a model may have a body (`ModelSpec.body`): dense layers tell, from a hop's control features, the
-value and the slope of the sound's low end where the hop ends. Between these knots lies a cubic, so
-that the curve and its slope have no steps. The WaveNet speaks of the sound less this curve, which is
-added to what it plays: a deterministic part and a stochastic one (Serra & Smith 1990, Computer Music
-Journal 14(4)), both learnt. Of what the WaveNet plays only what lies above the body is heard: below,
-where it loses its way, it would be rumble.
+for keeping the course of a tone; playing freely, it loses it (docs/sound.md, "Low tones"). But struck
+alike, a drum sounds alike. So a model may have a body (`ModelSpec.body`): each role has some waves,
+which begin with a hit; a small network finds from the kits' weights and the hit's velocity how much
+of each is heard. They are given by value and slope at knots, with a cubic between two, so that there
+are no steps. The WaveNet speaks of the sound less its body: a deterministic part and a stochastic one
+(Serra & Smith 1990, Computer Music Journal 14(4)), both learnt. Of what the WaveNet plays only what
+lies above the body is heard: below, where it loses its way, it would be rumble.
 
 Compiled functions allocate nothing; any thread.
 """
@@ -18,7 +18,6 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from . import control
 from .memory import inner
 from .packing import KNOT
 from .spec import ModelSpec
@@ -27,30 +26,50 @@ from .weights import Weights
 FLOATS = npt.NDArray[np.float32]
 INTS = npt.NDArray[np.int64]
 
-SOFTEST = np.float32(1e-3)
-"""A body of this amplitude is halved, a softer one fades quickly: in a tail it would be hum."""
-
 LEAST = np.float32(2.0**-40)
 """What is kept of a filter's past is silence below: else it would ring in ever smaller numbers."""
 
-ROWS = 4096  # hops whose features are made at once
-
-_ZERO, _HALF, _ONE, _TWO, _THREE = (np.float32(x) for x in (0.0, 0.5, 1.0, 2.0, 3.0))
+_ZERO, _ONE, _TWO, _THREE = (np.float32(x) for x in (0.0, 1.0, 2.0, 3.0))
 
 
 @inner
-def softened(value: np.float32, slope: np.float32) -> np.float32:
-    """Return what a knot is multiplied with, so that next to nothing becomes nothing."""
-    half = _HALF * slope
-    power = value * value + half * half
-    return np.float32(power / (power + SOFTEST * SOFTEST))
+def find_gains(
+    gains: FLOATS, velocity: np.float32, kits: FLOATS, first: FLOATS, bias: FLOATS, second: FLOATS
+) -> None:
+    """Write how much of each of a role's waves [K] is heard in a hit: a layer with ReLU, and one without.
+
+    `first` [48, 2 * kits + 1] reads the kits' weights, the velocity, and these weights times it.
+    """
+    count = kits.shape[0]
+    for wave in range(gains.shape[0]):
+        gains[wave] = _ZERO
+    for unit in range(bias.shape[0]):
+        x = bias[unit] + first[unit, count] * velocity
+        for kit in range(count):
+            x += kits[kit] * (first[unit, kit] + velocity * first[unit, count + 1 + kit])
+        if x > _ZERO:
+            for wave in range(gains.shape[0]):
+                gains[wave] += second[wave, unit] * x
+    for wave in range(gains.shape[0]):
+        gains[wave] *= velocity
+
+
+@inner
+def add_waves(knots: FLOATS, gains: FLOATS, wave: FLOATS) -> None:
+    """Add a role's waves of one hop [knots, 2, K or more], each times its gain [K], to knots [knots, 2]."""
+    for knot in range(knots.shape[0]):
+        for part in range(KNOT):
+            total = knots[knot, part]
+            for i in range(gains.shape[0]):
+                total += gains[i] * wave[knot, part, i]
+            knots[knot, part] = total
 
 
 @inner
 def curve(
     before: np.float32, rising: np.float32, after: np.float32, falling: np.float32, t: np.float32
 ) -> np.float32:
-    """Return the cubic between two knots (value, slope) at a share t of the hop, 0 to below 1."""
+    """Return the cubic between two knots (value, slope) at a share t of the way, 0 to below 1."""
     u = _ONE - t
     start = u * u * ((_ONE + _TWO * t) * before + t * rising)
     end = t * t * ((_THREE - _TWO * t) * after - u * falling)
@@ -79,9 +98,9 @@ def above(
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def with_body(
-    sound: FLOATS, high: FLOATS, kept: FLOATS, knots: FLOATS, hop: int, phase: int
+    sound: FLOATS, high: FLOATS, kept: FLOATS, knots: FLOATS, span: int, phase: int
 ) -> None:
-    """Turn what a WaveNet plays into the whole sound [n], in place; it begins `phase` into a hop.
+    """Turn what a WaveNet plays into the whole sound [n], in place; it begins `phase` into a span.
 
     `high` is that of `high_pass`, `kept` [2] is and becomes its filter's past, `knots` as of
     `add_curves`.
@@ -90,57 +109,68 @@ def with_body(
         sound[i], kept[0], kept[1] = above(
             sound[i], kept[0], kept[1], high[0], high[1], high[2], high[3], high[4]
         )
-    add_curves(sound, knots, hop, phase)
+    add_curves(sound, knots, span, phase)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def soften(knots: FLOATS, forgotten: npt.NDArray[np.bool_]) -> None:
-    """Soften knots [n, 2] in place; where every hit is forgotten [n] there is none."""
-    for i in range(knots.shape[0]):
-        by = softened(knots[i, 0], knots[i, 1])
-        for j in range(KNOT):
-            knots[i, j] = _ZERO if forgotten[i] else knots[i, j] * by
+def add_curves(sound: FLOATS, knots: FLOATS, span: int, phase: int) -> None:
+    """Add the body to sound [n] that begins `phase` samples into a span between two knots.
 
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def add_curves(sound: FLOATS, knots: FLOATS, hop: int, phase: int) -> None:
-    """Add the body to sound [n] that begins `phase` samples into a hop.
-
-    `knots` [hops + 1, 2]: where that hop began, then where it and all that follow end.
+    `knots` [1 + spans, 2]: where that span began, then where it and all that follow end.
     """
     at = 0
     for i in range(sound.shape[0]):
-        t = np.float32(phase) / np.float32(hop)
+        t = np.float32(phase) / np.float32(span)
         sound[i] += curve(knots[at, 0], knots[at, 1], knots[at + 1, 0], knots[at + 1, 1], t)
         phase += 1
-        if phase == hop:
+        if phase == span:
             phase, at = 0, at + 1
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _tell(
+    knots: FLOATS,
+    ages: INTS,
+    velocities: FLOATS,
+    kits: FLOATS,
+    wave: FLOATS,
+    first: FLOATS,
+    bias: FLOATS,
+    second: FLOATS,
+) -> None:
+    hops, roles = ages.shape
+    gains = np.zeros((roles, wave.shape[4]), np.float32)
+    for hop in range(hops):
+        known = hop > 0
+        for kit in range(kits.shape[1]):
+            known = known and kits[hop, kit] == kits[hop - 1, kit]
+        for role in range(roles):
+            velocity = velocities[hop, role]
+            if not known or velocity != velocities[hop - 1, role]:
+                find_gains(gains[role], velocity, kits[hop], first[role], bias[role], second[role])
+            age = ages[hop, role]
+            if age < wave.shape[1]:
+                add_waves(knots[hop], gains[role], wave[role, age])
 
 
 def knots_of(
     spec: ModelSpec, weights: Weights, ages: INTS, velocities: FLOATS, kits: FLOATS
 ) -> FLOATS:
-    """Return the knots [hops + 1, 2] of hops that begin in silence.
+    """Return the knots [1 + hops * knots, 2] of hops that begin in silence.
 
     Parameters
     ----------
     weights : mapping
-        Of them those of the body and the age table are read.
+        Of them those of the body are read.
     ages : int64 [hops, roles]
         Hops since each role's last hit.
     velocities : float32 [hops, roles]
     kits : float32 [hops, kits]
     """
-    knots = np.zeros((len(ages) + 1, KNOT), np.float32)
-    for first in range(0, len(ages), ROWS):
-        some = slice(first, first + ROWS)
-        x = control.control_rows(ages[some], velocities[some], kits[some], weights["age_table"])
-        for i in range(len(spec.body)):
-            x = np.maximum(x @ weights[f"body_weight.{i}"].T + weights[f"body_bias.{i}"], 0.0)
-        told = x @ weights["body_out_weight"].T + weights["body_out_bias"]
-        knots[1 + first : 1 + first + len(told)] = told
-    soften(knots[1:], (ages >= spec.ages - 1).all(axis=1))
-    return knots
+    told = np.zeros((len(ages), spec.body_knots, KNOT), np.float32)
+    names = ("body_wave", "body_gain0_weight", "body_gain0_bias", "body_gain1_weight")
+    _tell(told, ages, velocities, kits, *(weights[name] for name in names))
+    return np.concatenate([np.zeros((1, KNOT), np.float32), told.reshape(-1, KNOT)])
 
 
 def sound_of(
@@ -148,5 +178,6 @@ def sound_of(
 ) -> FLOATS:
     """Return the body, float32 [hops * hop], of hops that begin in silence; see `knots_of`."""
     sound = np.zeros(len(ages) * spec.hop, np.float32)
-    add_curves(sound, knots_of(spec, weights, ages, velocities, kits), spec.hop, 0)
+    span = spec.hop // spec.body_knots
+    add_curves(sound, knots_of(spec, weights, ages, velocities, kits), span, 0)
     return sound

@@ -32,7 +32,7 @@ from .activations import (
     relu,
     zero_vectors,
 )
-from .body import above, curve, softened
+from .body import above, add_waves, curve, find_gains
 from .control import control_row, grow_older, strike, youngest
 from .draw import draw_level
 from .emphasis import sounding
@@ -42,6 +42,7 @@ from .moving import copy_lane, relay
 from .products import INT8, add_product
 from .rng import uniform_pair
 from .spec import LEVELS_16
+from .weights import BODY_HIDDEN
 
 INTS = npt.NDArray[np.int64]
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
@@ -144,7 +145,7 @@ def hit(header: int, ints: int, f: int, lane: int, role: int, velocity: float) -
 def give_out(h: INTS, w: int, si: INTS, f: int, lane: int, level: int, phase: int) -> np.float32:
     """Return the sound of a lane's new level, number `phase` of its hop, and keep it for the next.
 
-    With the last of a hop its body's end becomes the beginning of the next.
+    With the last before a knot of its body that becomes where the next span begins.
     """
     settings = settings_at(h, si, f, lane)
     kept = settings + 4 * p.T_SOUND
@@ -153,11 +154,7 @@ def give_out(h: INTS, w: int, si: INTS, f: int, lane: int, level: int, phase: in
     store_float(kept, sound)
     if h[p.BODY] == 0:
         return np.float32(sound)
-    begin, end, high = (
-        settings + 4 * p.T_BEGIN,
-        settings + 4 * p.T_END,
-        settings + 4 * p.T_HIGH,
-    )
+    begin, high = settings + 4 * p.T_BEGIN, settings + 4 * p.T_HIGH
     b = w + h[p.AT_HIGH_PASS]
     sound, first, second = above(
         sound,
@@ -171,10 +168,12 @@ def give_out(h: INTS, w: int, si: INTS, f: int, lane: int, level: int, phase: in
     )
     store_float(high, first)
     store_float(high + 4, second)
+    span = h[p.HOP] // h[p.KNOTS]
+    end = knots_at(h, si[p.I_COUNT], f, lane) + 4 * p.KNOT * (phase // span)
     value, slope = load_float(end), load_float(end + 4)
-    t = np.float32(phase) / np.float32(h[p.HOP])
+    t = np.float32(phase % span) / np.float32(span)
     sound += curve(load_float(begin), load_float(begin + 4), value, slope, t)
-    if phase + 1 == h[p.HOP]:
+    if (phase + 1) % span == 0:
         store_float(begin, value)
         store_float(begin + 4, slope)
     return np.float32(sound)
@@ -197,7 +196,7 @@ def temperature_of(fresh: int) -> int:
 def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
     """Compute each layer's gate bias of the hop that begins, from the lanes' ages and kits.
 
-    And where the lanes' bodies are at its end.
+    And where the lanes' bodies are at its knots.
     """
     lanes, product = si[p.I_COUNT], si[p.I_PRODUCT]
     count = h[p.LAYERS] * 2 * h[p.GATE]
@@ -221,58 +220,52 @@ def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
             floats_at(x + 4 * inputs * lane, inputs),
         )
         si[lane_at(h, lane) + p.L_FRESH] = youngest(ages, h[p.ATTACK]) < h[p.ATTACK]
-    lists = (h[p.AT_DENSE_WIDTH], h[p.AT_DENSE_WEIGHT], h[p.AT_DENSE_BIAS])
-    y, width = _dense(h, w, si, f, h[p.DENSE], lists)
-    _call_product(product, w + h[p.AT_COND_OUT], y, 4 * width, bias, 4 * count, lanes)
-    if h[p.BODY]:
-        _tell_body(h, w, si, f)
-    for lane in range(lanes):
-        at = lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
-        grow_older(si[at : at + roles], h[p.AGES] - 1)
-
-
-@inner
-def _dense(
-    h: INTS, w: int, si: INTS, f: int, layers: int, lists: tuple[int, int, int]
-) -> tuple[int, int]:
-    """Put the lanes' control rows through dense layers, whose widths, weights and biases `lists` tell.
-
-    Returns where what comes out lies, and how wide it is.
-    """
-    lanes, inputs = si[p.I_COUNT], h[p.CONTROL]
-    x = f + 4 * lanes * h[p.S_CONTROL]
-    widths, weights, biases = lists
-    for i in range(layers):
-        width = h[widths + i]
+        if h[p.BODY]:
+            _tell_body(h, w, si, f, lane)
+        grow_older(ages, h[p.AGES] - 1)
+    for i in range(h[p.DENSE]):
+        width = h[h[p.AT_DENSE_WIDTH] + i]
         y = f + 4 * lanes * (h[p.S_DENSE_A] if i % 2 == 0 else h[p.S_DENSE_B])
         for lane in range(lanes):
-            copy_vectors(y + 4 * width * lane, w + h[biases + i], width // LANES)
-        _call_product(si[p.I_PRODUCT], w + h[weights + i], x, 4 * inputs, y, 4 * width, lanes)
+            copy_vectors(y + 4 * width * lane, w + h[h[p.AT_DENSE_BIAS] + i], width // LANES)
+        _call_product(product, w + h[h[p.AT_DENSE_WEIGHT] + i], x, 4 * inputs, y, 4 * width, lanes)
         relu(y, lanes * width // LANES)
         x, inputs = y, width
-    return x, inputs
+    _call_product(product, w + h[p.AT_COND_OUT], x, 4 * inputs, bias, 4 * count, lanes)
 
 
 @inner
-def _tell_body(h: INTS, w: int, si: INTS, f: int) -> None:
-    """Set where each lane's body is at the end of the hop that begins, from its control row."""
-    lanes, forgotten = si[p.I_COUNT], h[p.AGES] - 1
-    lists = (h[p.AT_BODY_WIDTH], h[p.AT_BODY_WEIGHT], h[p.AT_BODY_BIAS])
-    x, width = _dense(h, w, si, f, h[p.BODY], lists)
-    knots = f + 4 * lanes * h[p.S_KNOT]
-    for lane in range(lanes):
-        copy_vectors(knots + 4 * LANES * lane, w + h[p.AT_KNOT_BIAS], 1)
-    _call_product(si[p.I_PRODUCT], w + h[p.AT_KNOT], x, 4 * width, knots, 4 * LANES, lanes)
-    for lane in range(lanes):
-        ages = lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
-        knot = knots + 4 * LANES * lane
-        value, slope = load_float(knot), load_float(knot + 4)
-        by = softened(value, slope)
-        if youngest(si[ages : ages + h[p.ROLES]], forgotten) == forgotten:
-            by = ZERO
-        end = settings_at(h, si, f, lane) + 4 * p.T_END
-        store_float(end, value * by)
-        store_float(end + 4, slope * by)
+def _tell_body(h: INTS, w: int, si: INTS, f: int, lane: int) -> None:
+    """Set where a lane's body is at the knots of the hop that begins, from its ages and kits."""
+    roles, kits, waves, knots = h[p.ROLES], h[p.KITS], h[p.BODY], h[p.KNOTS]
+    lanes, lasting, inputs = si[p.I_COUNT], h[p.BODY_AGES], 2 * kits + 1
+    ages = lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
+    velocities = settings_at(h, si, f, lane) + 4 * p.T_VELOCITIES
+    told = floats_at(knots_at(h, lanes, f, lane), knots * p.KNOT).reshape((knots, p.KNOT))
+    told[:] = ZERO
+    gains = floats_at(f + 4 * lanes * h[p.S_GAINS], waves)
+    for role in range(roles):
+        age = si[ages + role]
+        if age < lasting:
+            first = w + h[p.AT_GAIN0] + 4 * role * BODY_HIDDEN * inputs
+            second = w + h[p.AT_GAIN1] + 4 * role * waves * BODY_HIDDEN
+            find_gains(
+                gains,
+                load_float(velocities + 4 * role),
+                floats_at(velocities + 4 * roles, kits),
+                floats_at(first, BODY_HIDDEN * inputs).reshape((BODY_HIDDEN, inputs)),
+                floats_at(w + h[p.AT_GAIN0_BIAS] + 4 * role * BODY_HIDDEN, BODY_HIDDEN),
+                floats_at(second, waves * BODY_HIDDEN).reshape((waves, BODY_HIDDEN)),
+            )
+            size = knots * p.KNOT * waves
+            wave = floats_at(w + h[p.AT_WAVE] + 4 * size * (role * lasting + age), size)
+            add_waves(told, gains, wave.reshape((knots, p.KNOT, waves)))
+
+
+@inner
+def knots_at(h: INTS, lanes: int, f: int, lane: int) -> int:
+    """Return the address of where a lane's body is at the knots of the present hop."""
+    return int(f + 4 * (lanes * h[p.S_KNOTS] + lane * p.KNOT * h[p.KNOTS]))
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")

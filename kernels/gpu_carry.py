@@ -33,7 +33,7 @@ def from_cpu(gpu: GpuState, cpu: State) -> None:
     if (spec, cpu.lanes) != (gpu.packed.spec, n):
         raise GhostnoteError("from_cpu: the CPU's state is of another model or number of streams")
     gpu._index = cpu.index
-    lanes, settings, rings, bias = _views(cpu)
+    lanes, settings, rings, bias, told = _views(cpu)
     gpu.chance[0, :n] = lanes[:, p.L_SEED]
     gpu.chance[1, :n] = lanes[:, p.L_STREAM]
     gpu.chance[2, :n] = lanes[:, p.L_OFFSET]
@@ -41,7 +41,13 @@ def from_cpu(gpu: GpuState, cpu: State) -> None:
     gpu.temperature[:n] = settings[:, p.T_TEMPERATURE]
     gpu.attack[:n] = settings[:, p.T_ATTACK]
     gpu.sound[:n] = settings[:, p.T_SOUND]
-    gpu.knots[:n] = settings[:, p.T_BEGIN : p.T_HIGH].reshape(n, 2, p.KNOT)
+    phase = gpu.index % spec.hop
+    if spec.body and phase:  # else the next hop has its own
+        gpu.knots[:n, 1:] = told.reshape(n, -1, p.KNOT)
+        at = phase // (spec.hop // spec.body_knots)
+        gpu.knots[:n, at] = settings[:, p.T_BEGIN : p.T_HIGH]
+    elif spec.body:
+        gpu.knots[:n, -1] = settings[:, p.T_BEGIN : p.T_HIGH]
     gpu.high[:n] = settings[:, p.T_HIGH : p.T_VELOCITIES]
     gpu.fresh[:n] = lanes[:, p.L_FRESH]
     roles, kits = len(spec.roles), len(spec.kits)
@@ -71,7 +77,7 @@ def to_cpu(gpu: GpuState, packed: Packed) -> State:
     if packed.spec != spec:
         raise GhostnoteError("to_cpu: the CPU's model is another")
     cpu = State(packed, 0, 0, n)
-    lanes, settings, rings, bias = _views(cpu)
+    lanes, settings, rings, bias, told = _views(cpu)
     cpu.ints[p.I_INDEX] = gpu.index
     cpu.ints[p.I_PHASE] = 0  # so that the products with the past are made anew
     cpu.ints[p.I_RING_POS : p.I_RING_POS + spec.layers] = 0
@@ -80,8 +86,11 @@ def to_cpu(gpu: GpuState, packed: Packed) -> State:
     settings[:, p.T_TEMPERATURE] = gpu.temperature[:n]
     settings[:, p.T_ATTACK] = gpu.attack[:n]
     settings[:, p.T_SOUND] = gpu.sound[:n]
-    knots = gpu.knots[:n] if gpu.index % spec.hop else gpu.knots[:n, [1, 1]]  # a hop has ended
-    settings[:, p.T_BEGIN : p.T_HIGH] = knots.reshape(n, -1)
+    if spec.body:
+        told[:] = gpu.knots[:n, 1:].reshape(n, -1)
+        phase = gpu.index % spec.hop
+        at = phase // (spec.hop // spec.body_knots) if phase else -1  # a hop has ended
+        settings[:, p.T_BEGIN : p.T_HIGH] = gpu.knots[:n, at]
     settings[:, p.T_HIGH : p.T_VELOCITIES] = gpu.high[:n]
     lanes[:, p.L_FRESH] = gpu.fresh[:n]
     roles, kits = len(spec.roles), len(spec.kits)
@@ -107,8 +116,8 @@ def _past(index: int, count: int, slots: int) -> torch.Tensor:
     return torch.arange(index - count, index) & (slots - 1)
 
 
-def _views(cpu: State) -> tuple[INTS, FLOATS, list[npt.NDArray[np.uint8]], FLOATS]:
-    """Return a CPU state's lanes' ints and settings, rings [reach, lanes, bytes], hop's bias."""
+def _views(cpu: State) -> tuple[INTS, FLOATS, list[npt.NDArray[np.uint8]], FLOATS, FLOATS]:
+    """Return a CPU state's lanes' ints and settings, rings [reach, lanes, bytes], hop's bias and knots."""
     spec, h, n = cpu.packed.spec, cpu.packed.header, cpu.lanes
     lanes = cpu.ints[h[p.I_LANES] :].reshape(n, -1)
 
@@ -122,7 +131,8 @@ def _views(cpu: State) -> tuple[INTS, FLOATS, list[npt.NDArray[np.uint8]], FLOAT
         reach = (spec.filter_width - 1) * dilation
         floats = block(h[h[p.AT_RING] + layer], reach * h[p.ROW] // 4)
         rings.append(floats.view(np.uint8).reshape(reach, n, -1))
-    return lanes, settings, rings, bias
+    told = block(h[p.S_KNOTS], p.KNOT * spec.body_knots).reshape(n, -1)
+    return lanes, settings, rings, bias, told
 
 
 def _ring_floats(packed: Packed, ring: npt.NDArray[np.uint8]) -> FLOATS:

@@ -30,7 +30,7 @@ from .asked import (
     count_of,
     rows_of,
 )
-from .body import soften, with_body
+from .body import with_body
 from .control import choke_array, strike
 from .emphasis import deemphasise
 from .errors import GhostnoteError
@@ -112,8 +112,8 @@ class GpuState:
         stream for all.
     chance, top_k, temperature, attack, ages, velocities, kits, sound, fresh, knots, high : arrays
         Seeds, streams, offsets [3, padded], settings and hits of each stream, its WaveNet's own last
-        sample, whether a hit is fresh in the present hop, where the body is as that hop begins and as
-        it ends, [padded, 2, 2], and the past of the filter beside it [padded, 2], on the host.
+        sample, whether a hit is fresh in the present hop, where the body is as that hop begins and at
+        its knots, [padded, 1 + knots, 2], and the past of the filter beside it [padded, 2], on the host.
 
     Raises
     ------
@@ -168,7 +168,7 @@ class GpuState:
         self.velocities = np.zeros((self.padded, len(spec.roles)), np.float32)
         self.kits = np.zeros((self.padded, len(spec.kits)), np.float32)
         self.sound = np.zeros(self.padded, np.float32)
-        self.knots = np.zeros((self.padded, 2, KNOT), np.float32)
+        self.knots = np.zeros((self.padded, 1 + spec.body_knots, KNOT), np.float32)
         self.high = np.zeros((self.padded, 2), np.float32)
         self._high_pass = high_pass(spec)
         self._chokes = choke_array(spec)
@@ -391,9 +391,10 @@ class GpuState:
             rows = self._controls(len(hops))
             bias = self._biases(rows, len(hops))
             self.bias, self.fresh = bias[-1], fresh[-1]
-            if rows is not None and spec.body:
-                knots = self._knots(rows)
-                self.knots = knots[:, -2:].copy()
+            if spec.body:
+                told = self._tell(len(hops))
+                knots = np.concatenate([self.knots[:, -1:], told], axis=1)
+                self.knots = knots[:, -1 - spec.body_knots :].copy()
             if spec.roles:
                 np.minimum(self.ages + len(hops), spec.ages - 1, out=self.ages)
         temperatures = np.where(fresh, self.attack, self.temperature)
@@ -442,8 +443,9 @@ class GpuState:
         spec = self.packed.spec
         deemphasise(spec, rows, self.sound)
         if spec.body:
+            span = spec.hop // spec.body_knots
             for row, kept, mine in zip(rows, self.high, knots, strict=False):
-                with_body(row, self._high_pass, kept, mine, spec.hop, phase)
+                with_body(row, self._high_pass, kept, mine[phase // span :], span, phase % span)
         return rows
 
     def _controls(self, hops: int) -> torch.Tensor | None:
@@ -462,24 +464,22 @@ class GpuState:
         rows.append(torch.from_numpy(self.kits).to(at).expand(hops, -1, -1))
         return torch.cat(rows, dim=-1)
 
-    def _dense(self, rows: torch.Tensor, name: str, layers: int) -> torch.Tensor:
-        """Return control rows [hops, padded, C] after the dense layers of a name, [.., E]."""
-        for i in range(layers):
-            weight, bias = (
-                self.packed.cond[f"{name}_weight.{i}"],
-                self.packed.cond[f"{name}_bias.{i}"],
-            )
-            rows = torch.relu(rows @ weight.T + bias)
-        return rows
-
-    def _knots(self, rows: torch.Tensor) -> FLOATS:
-        """Return the knots [padded, hops + 1, 2] of the hops that control rows tell of."""
-        spec, cond = self.packed.spec, self.packed.cond
-        hidden = self._dense(rows, "body", len(spec.body))
-        told = (hidden @ cond["body_out_weight"].T + cond["body_out_bias"]).cpu().numpy()
-        left = self.ages.min(axis=1) + np.arange(len(told))[:, None]
-        soften(told.reshape(-1, KNOT), (left >= spec.ages - 1).ravel())
-        return np.concatenate([self.knots[:, 1:], told.swapaxes(0, 1)], axis=1)
+    def _tell(self, hops: int) -> FLOATS:
+        """Return the knots [padded, hops * knots, 2] of the next hops."""
+        spec, cond, at = self.packed.spec, self.packed.cond, self.packed.device
+        kits = torch.from_numpy(self.kits).to(at)[:, None].expand(-1, len(spec.roles), -1)
+        velocities = torch.from_numpy(self.velocities).to(at)[..., None]
+        asked = torch.cat([kits, velocities, velocities * kits], dim=-1)  # [B, roles, 2 kits + 1]
+        hidden = torch.einsum("brf,ruf->bru", asked, cond["body_gain0_weight"])
+        hidden = torch.relu(hidden + cond["body_gain0_bias"])
+        gains = torch.einsum("bru,rku->brk", hidden, cond["body_gain1_weight"]) * velocities
+        ages = torch.from_numpy(self.ages).to(at) + torch.arange(hops, device=at)[:, None, None]
+        waves = cond["body_wave"].flatten(start_dim=2, end_dim=3)  # [roles, ages, knots * 2, K]
+        roles = torch.arange(len(spec.roles), device=at)
+        found = waves[roles, ages.clamp(max=spec.body_ages - 1)]  # [hops, B, roles, knots * 2, K]
+        gains = gains * (ages < spec.body_ages)[..., None]  # [hops, B, roles, K]
+        told = torch.einsum("hbrk,hbrnk->bhn", gains, found)
+        return told.reshape(self.padded, -1, KNOT).cpu().numpy()
 
     def _biases(self, rows: torch.Tensor | None, hops: int) -> torch.Tensor:
         """Return the gates' biases of hops by their control rows, [hops, padded, L, 2, D].
@@ -489,7 +489,10 @@ class GpuState:
         spec, packed = self.packed.spec, self.packed
         if rows is None:
             return packed.filter_bias.expand(hops, 1, *packed.filter_bias.shape)
-        hidden = self._dense(rows, "cond", len(spec.cond_hidden))
+        hidden = rows
+        for i in range(len(spec.cond_hidden)):
+            weight, bias = packed.cond[f"cond_weight.{i}"], packed.cond[f"cond_bias.{i}"]
+            hidden = torch.relu(hidden @ weight.T + bias)
         out = packed.cond["cond_out_weight"]  # [E, L, 2, D]
         biases = hidden @ out.flatten(start_dim=1)
         biases += packed.filter_bias.flatten()  # in place: of thousands of streams they are large

@@ -22,7 +22,7 @@ from .high_pass import high_pass
 from .lanes import LANES
 from .products import BF16, FP32, INT8, PRECISIONS, TOP, pack_matrix, padded
 from .spec import ModelSpec
-from .weights import Weights, check_weights
+from .weights import BODY_HIDDEN, Weights, check_weights
 
 FLOATS = npt.NDArray[np.float32]
 BYTES = npt.NDArray[np.uint8]
@@ -50,7 +50,9 @@ INTS = npt.NDArray[np.int64]
     AGE_FEATURES,
     CONTROL,
     DENSE,
-    BODY,  # dense layers of the body; 0: there is none
+    BODY,  # waves of each role, padded; 0: there is no body
+    KNOTS,
+    BODY_AGES,
     CHOKES,
     ATTACK,  # hops that a hit is fresh for
     ROW,  # bytes of one layer input in a ring, with its scale
@@ -69,8 +71,10 @@ INTS = npt.NDArray[np.int64]
     AT_HEAD1_BIAS,
     AT_COND_OUT,
     AT_AGE_TABLE,
-    AT_KNOT,
-    AT_KNOT_BIAS,
+    AT_WAVE,
+    AT_GAIN0,
+    AT_GAIN0_BIAS,
+    AT_GAIN1,
     AT_HIGH_PASS,
     # offsets in the header itself, of lists
     AT_DILATION,
@@ -84,9 +88,6 @@ INTS = npt.NDArray[np.int64]
     AT_DENSE_WIDTH,
     AT_DENSE_WEIGHT,
     AT_DENSE_BIAS,
-    AT_BODY_WIDTH,
-    AT_BODY_WEIGHT,
-    AT_BODY_BIAS,
     AT_CHOKE,
     AT_PLACE,
     # offsets in a lane's floats
@@ -104,7 +105,8 @@ INTS = npt.NDArray[np.int64]
     S_CONTROL,
     S_DENSE_A,
     S_DENSE_B,
-    S_KNOT,
+    S_KNOTS,
+    S_GAINS,
     S_PAST,
     S_FLOATS,
     # offsets in a state's ints
@@ -112,7 +114,7 @@ INTS = npt.NDArray[np.int64]
     LANE_INTS,
     SETTINGS,
     HEADER,
-) = range(78)
+) = range(80)
 
 # A state's ints begin with these; then come the ring positions, then LANE_INTS for each lane.
 # PRODUCT and STEP are the addresses of the compiled `add_product` and `step`.
@@ -122,9 +124,9 @@ I_PRODUCT, I_STEP, I_COUNT, I_INDEX, I_PHASE, I_RING_POS = range(6)
 # in a hop in which a hit is fresh.
 L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HELD, L_FRESH, L_HISTORY = range(7)
 # A lane's settings: the temperature, that of fresh hits, the WaveNet's own last sample; the body's value
-# and slope where the hop begins and where it ends, and the past of the filter beside it; the roles'
-# velocities, the kits' weights.
-T_TEMPERATURE, T_ATTACK, T_SOUND, T_BEGIN, T_END, T_HIGH, T_VELOCITIES = 0, 1, 2, 3, 5, 7, 9
+# and slope where the hop begins, and the past of the filter beside it; the roles' velocities, the
+# kits' weights. Where the body is at the knots of the hop lies in its floats (S_KNOTS).
+T_TEMPERATURE, T_ATTACK, T_SOUND, T_BEGIN, T_HIGH, T_VELOCITIES = 0, 1, 2, 3, 5, 7
 
 KNOT = 2
 """Numbers of a knot of the body (`body.py`): the curve's value, and its slope in values a hop."""
@@ -247,7 +249,9 @@ class _Packer:
             (AGE_FEATURES, spec.age_features),
             (CONTROL, padded(spec.conditioning)),
             (DENSE, len(spec.cond_hidden)),
-            (BODY, len(spec.body)),
+            (BODY, padded(spec.body)),
+            (KNOTS, spec.body_knots),
+            (BODY_AGES, spec.body_ages),
             (CHOKES, len(spec.chokes)),
             (ATTACK, spec.attack),
             (ROW, 4 * r if wide else -(-(r + 4) // 64) * 64),  # whole vectors, also for copying
@@ -305,19 +309,20 @@ class _Packer:
         """Put what is computed once a hop, whose activations stay float32."""
         spec, w, head = self.spec, self.weights, self.head
         precision = FP32 if self.precision == FP32 else BF16
-        for name, widths, slots in (
-            ("cond", spec.cond_hidden, (AT_DENSE_WIDTH, AT_DENSE_WEIGHT, AT_DENSE_BIAS)),
-            ("body", spec.body, (AT_BODY_WIDTH, AT_BODY_WEIGHT, AT_BODY_BIAS)),
-        ):
-            matrices, biases = [], []
-            for i, width in enumerate(widths):
-                matrices.append(self._put(pack_matrix(w[f"{name}_weight.{i}"], precision)))
-                biases.append(self._put(_pad(w[f"{name}_bias.{i}"], padded(width))))
-            for slot, values in zip(slots, (map(padded, widths), matrices, biases), strict=True):
-                head[slot] = self._put_list([*values])
+        dense_weights, dense_biases = [], []
+        for i, width in enumerate(spec.cond_hidden):
+            dense_weights.append(self._put(pack_matrix(w[f"cond_weight.{i}"], precision)))
+            dense_biases.append(self._put(_pad(w[f"cond_bias.{i}"], padded(width))))
+        head[AT_DENSE_WIDTH] = self._put_list([padded(width) for width in spec.cond_hidden])
+        head[AT_DENSE_WEIGHT] = self._put_list(dense_weights)
+        head[AT_DENSE_BIAS] = self._put_list(dense_biases)
         if spec.body:
-            head[AT_KNOT] = self._put(pack_matrix(w["body_out_weight"], precision))
-            head[AT_KNOT_BIAS] = self._put(_pad(w["body_out_bias"], padded(KNOT)))
+            head[AT_WAVE] = self._put(_pad(w["body_wave"], padded(spec.body)))
+            head[AT_GAIN0] = self._put(w["body_gain0_weight"])
+            head[AT_GAIN0_BIAS] = self._put(w["body_gain0_bias"])
+            second = np.zeros((len(spec.roles), head[BODY], BODY_HIDDEN), np.float32)
+            second[:, : spec.body] = w["body_gain1_weight"]
+            head[AT_GAIN1] = self._put(second)
             head[AT_HIGH_PASS] = self._put(high_pass(spec))
         if spec.conditioning:
             out = _gate_rows(w["cond_out_weight"], spec.gate, axis=1)
@@ -331,7 +336,7 @@ class _Packer:
         """Lay out a lane's floats and ints."""
         spec, head = self.spec, self.head
         layers, d = spec.layers, head[GATE]
-        dense = max((padded(width) for width in (*spec.cond_hidden, *spec.body)), default=0)
+        dense = max((padded(width) for width in spec.cond_hidden), default=0)
         aheads = [min(AHEAD, 1 << (dilation.bit_length() - 1)) for dilation in spec.dilations]
         head[SETTINGS] = padded(T_VELOCITIES + len(spec.roles) + len(spec.kits))
         at = 0
@@ -350,7 +355,8 @@ class _Packer:
             (S_CONTROL, head[CONTROL]),
             (S_DENSE_A, dense),
             (S_DENSE_B, dense),
-            (S_KNOT, KNOT if spec.body else 0),
+            (S_KNOTS, KNOT * spec.body_knots),
+            (S_GAINS, head[BODY]),
             (S_PAST, sum(aheads) * 2 * d),
         ):
             head[slot] = at

@@ -40,6 +40,7 @@ LEAST_LOG_SCALE = -14.0
 
 MAX_EMPHASIS = 0.98
 MAX_DILATION = 65536
+MAX_WAVES = 64
 MAX_NAMES = 64
 MAX_LIST = 4096  # entries of a list in a file, before anything else is looked at
 MAX_FIELD = 256 * 1024
@@ -94,10 +95,11 @@ class ModelSpec:
         Widths of the dense layers between the conditioning features and the layers' biases.
     chokes : tuple of (str, str)
         Pairs (by, what): a hit of role `by` silences role `what`.
-    body : tuple of int
-        Widths of the dense layers that tell the body of the sound (`kernels/body.py`), what hits
-        alone determine of it, below half the hops' rate; the WaveNet then plays the rest. Empty: it
-        plays all.
+    body : int
+        Waves of each role of which the body of the sound is mixed (`kernels/body.py`), what hits alone
+        determine of it; the WaveNet plays what lies above. 0: it plays all.
+    body_knots, body_ages : int
+        Knots of these waves in a hop, and how many hops they last.
 
     Raises
     ------
@@ -123,10 +125,12 @@ class ModelSpec:
     age_features: int = 0
     cond_hidden: tuple[int, ...] = ()
     chokes: tuple[tuple[str, str], ...] = ()
-    body: tuple[int, ...] = ()
+    body: int = 0
+    body_knots: int = 0
+    body_ages: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("dilations", "roles", "kits", "cond_hidden", "chokes", "body"):
+        for name in ("dilations", "roles", "kits", "cond_hidden", "chokes"):
             if not isinstance(getattr(self, name), tuple):
                 raise GhostnoteError(f"model spec: {name} must be a tuple")
         _check_range("samplerate", self.samplerate, 1000, 384000)
@@ -180,13 +184,20 @@ class ModelSpec:
                 _check_range("cond_hidden", width, 1, MAX_CHANNELS)
         elif self.cond_hidden:
             raise GhostnoteError("model spec: cond_hidden needs roles or kits; leave it empty")
-        _check_range("body (layers)", len(self.body), 0, 4)
-        for width in self.body:
-            _check_range("body", width, 1, MAX_CHANNELS)
-        if self.body and not self.roles:
-            raise GhostnoteError(
-                "model spec: body needs roles, which it is told by; leave it empty"
-            )
+        _check_range("body", self.body, 0, MAX_WAVES)
+        if self.body:
+            if not self.roles:
+                raise GhostnoteError(
+                    "model spec: body needs roles, whose hits tell it; set it to 0"
+                )
+            _check_range("body_knots", self.body_knots, 1, self.hop)
+            if self.hop % self.body_knots:
+                raise GhostnoteError(
+                    f"model spec: body_knots must divide the hop of {self.hop}, found {self.body_knots}"
+                )
+            _check_range("body_ages", self.body_ages, 1, self.ages - 1)
+        elif self.body_knots or self.body_ages:
+            raise GhostnoteError("model spec: body_knots and body_ages need a body; set them to 0")
         for pair in self.chokes:
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise GhostnoteError(f"model spec: chokes must hold pairs of roles, found {pair!r}")
@@ -249,9 +260,9 @@ class ModelSpec:
         return total + self.skip * self.head + self.head * self.outputs
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values; those that came later only where not 0 or empty."""
+        """Return the fields as JSON-ready values; those that came later only where not 0."""
         values = asdict(self)
-        for name in ("mixtures", "emphasis", "body"):
+        for name in ("mixtures", "emphasis", "body", "body_knots", "body_ages"):
             if not values[name]:
                 del values[name]  # so that a model without is the file that it always was
         return values
@@ -278,7 +289,7 @@ class ModelSpec:
         for name, value in values.items():
             if name in ("roles", "kits"):
                 clean[name] = tuple(_expect_list(name, value, str))
-            elif name in ("dilations", "cond_hidden", "body"):
+            elif name in ("dilations", "cond_hidden"):
                 clean[name] = tuple(_expect_list(name, value, int))
             elif name == "chokes":
                 pairs = _expect_list(name, value, list)

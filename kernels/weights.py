@@ -19,6 +19,9 @@ from .spec import ModelSpec
 FLOATS = npt.NDArray[np.float32]
 Weights = Mapping[str, FLOATS]
 
+BODY_HIDDEN = 48
+"""Units of the layer that finds how a kit and a velocity mix a role's waves."""
+
 MAX_WEIGHTS = 128 * 1024 * 1024  # 512 MB of float32, twice the largest network of the papers
 
 
@@ -57,12 +60,12 @@ def weight_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     if spec.roles:
         shapes["age_table"] = (spec.ages, spec.age_features)
     if spec.body:
-        widths = (spec.conditioning, *spec.body)
-        for i, (fan, width) in enumerate(itertools.pairwise(widths)):
-            shapes[f"body_weight.{i}"] = (width, fan)
-            shapes[f"body_bias.{i}"] = (width,)
-        shapes["body_out_weight"] = (2, widths[-1])  # to the value and the slope at a hop's end
-        shapes["body_out_bias"] = (2,)
+        roles, inputs = len(spec.roles), 1 + 2 * len(spec.kits)
+        # The value and the slope of each wave where each knot's span ends.
+        shapes["body_wave"] = (roles, spec.body_ages, spec.body_knots, 2, spec.body)
+        shapes["body_gain0_weight"] = (roles, BODY_HIDDEN, inputs)
+        shapes["body_gain0_bias"] = (roles, BODY_HIDDEN)
+        shapes["body_gain1_weight"] = (roles, spec.body, BODY_HIDDEN)
     if sum(int(np.prod(shape)) for shape in shapes.values()) > MAX_WEIGHTS:
         raise GhostnoteError(f"model: over {MAX_WEIGHTS} weights; no such network is supported")
     return shapes

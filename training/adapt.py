@@ -33,7 +33,6 @@ _OF_NETWORK = (
     "mixtures",
     "emphasis",
     "cond_hidden",
-    "body",
 )
 
 LEARNING: dict[str, Any] = {
@@ -44,9 +43,8 @@ LEARNING: dict[str, Any] = {
 }
 """What differs from a training from nothing, where nothing else is asked for."""
 
-GROWING = ("age_features", "cond_hidden", "body")
-"""Settings of the network in which it may have more than the model that it begins with; a body, if that
-has none."""
+GROWING = ("age_features", "cond_hidden")
+"""Settings of the network in which it may have more than the model that it begins with."""
 
 
 def settings_of(model: ModelFile) -> dict[str, Any]:
@@ -62,9 +60,15 @@ def settings_of(model: ModelFile) -> dict[str, Any]:
     cycles = len(spec.dilations) // cycle
     if spec.dilations != tuple(2**i for i in range(cycle)) * cycles:
         raise GhostnoteError(f"model {model.path}: its dilations are not 1, 2, 4, ... repeated")
-    # Without roles a spec has no ages (0 features), and a training's setting of them stays.
-    names = (*_OF_NETWORK, "age_features") if spec.roles else _OF_NETWORK
-    return {name: getattr(spec, name) for name in names} | {"cycle": cycle, "cycles": cycles}
+    found = {name: getattr(spec, name) for name in _OF_NETWORK}
+    found |= {"cycle": cycle, "cycles": cycles}
+    # What a spec has not, a training's own settings stay for.
+    if spec.roles:
+        found["age_features"] = spec.age_features
+    if spec.body:
+        lasting = spec.body_ages * spec.hop * 1e3 / spec.samplerate
+        found |= {"body": spec.body, "body_knots": spec.body_knots, "body_ms": lasting}
+    return found
 
 
 def take_over(network: WaveNet, body: Body | None, model: ModelFile) -> None:
@@ -91,11 +95,32 @@ def take_over(network: WaveNet, body: Body | None, model: ModelFile) -> None:
             elif name == "cond_out_weight":
                 parameter.zero_()
             parameter[tuple(slice(n) for n in known.shape)] = torch.from_numpy(known)
-        for name, parameter in body.named_parameters() if body and model.spec.body else ():
-            known = np.array(model.weights[name])
-            if name == "body_weight.0":
-                known = _inputs(spec, model.spec, known)
-            parameter.copy_(torch.from_numpy(known))
+        if body and model.spec.body:
+            _take_body(body, model)
+
+
+def _take_body(body: Body, model: ModelFile) -> None:
+    """Give a body that of a model, whose kits may be others."""
+    wave = torch.from_numpy(np.array(model.weights["body_wave"]))  # [R, A, N, 2, K]
+    # The last value has faded to nothing, and stays there.
+    body.value.copy_(wave[:, :, :, 0] / body.fade[:, None, None].clamp(min=1e-6))
+    first = np.array(model.weights["body_gain0_weight"])  # [R, 48, kits, velocity, kits times it]
+    known, count = model.spec.kits, len(model.spec.kits)
+    parts = first[..., :count], first[..., count + 1 :]
+    ours = [
+        np.stack(
+            [
+                part[..., known.index(kit)] if kit in known else part.mean(axis=-1)
+                for kit in body.spec.kits
+            ],
+            axis=-1,
+        )
+        for part in parts
+    ]
+    inputs = np.concatenate([ours[0], first[..., count : count + 1], ours[1]], axis=-1)
+    body.gain0_weight.copy_(torch.from_numpy(inputs))
+    body.gain0_bias.copy_(torch.from_numpy(np.array(model.weights["body_gain0_bias"])))
+    body.gain1_weight.copy_(torch.from_numpy(np.array(model.weights["body_gain1_weight"])))
 
 
 def _inputs(spec: ModelSpec, theirs: ModelSpec, known: FLOATS) -> FLOATS:
@@ -116,7 +141,8 @@ def _same_but_for_conditioning(spec: ModelSpec, model: ModelFile) -> None:
     if spec.conditioning and _wider(spec, theirs):
         theirs = replace(theirs, age_features=spec.age_features, cond_hidden=spec.cond_hidden)
     if not theirs.body:
-        theirs = replace(theirs, body=spec.body)
+        ours = {name: getattr(spec, name) for name in ("body", "body_knots", "body_ages")}
+        theirs = replace(theirs, **ours)
     for field in fields(spec):
         wanted, found = getattr(theirs, field.name), getattr(spec, field.name)
         if wanted != found:

@@ -134,6 +134,8 @@ def restore(
     GhostnoteError
         If an array is missing or has another shape than the model's.
     """
+    if body is not None:
+        restore_body(checkpoint, body)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             found = [checkpoint.tensors.get(f"{prefix}.{name}") for prefix in _PREFIXES]
@@ -150,13 +152,24 @@ def restore(
                 "exp_avg": first.to(device, copy=True),
                 "exp_avg_sq": second.to(device, copy=True),
             }
-        for name, parameter in body.named_parameters() if body else ():
-            known = checkpoint.tensors.get("body." + name)
-            if known is None or known.shape != parameter.shape:
-                raise GhostnoteError(f"checkpoint: damaged, {name!r} is missing or misshapen")
-            parameter.copy_(known)
         devices = {name: parameter.device for name, parameter in model.named_parameters()}
     return {
         name: tensor.to(devices[name], copy=True)
         for name, tensor in checkpoint.part("mean").items()
     }
+
+
+def restore_body(checkpoint: Checkpoint, body: nn.Module) -> None:
+    """Put a checkpoint's body into place.
+
+    Raises
+    ------
+    GhostnoteError
+        If an array is missing or has another shape than the body's.
+    """
+    with torch.no_grad():
+        for name, parameter in body.named_parameters():
+            known = checkpoint.tensors.get("body." + name)
+            if known is None or known.shape != parameter.shape:
+                raise GhostnoteError(f"checkpoint: damaged, {name!r} is missing or misshapen")
+            parameter.copy_(known)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ghostnote.kernels import control
 from ghostnote.kernels.errors import GhostnoteError
-from ghostnote.kernels.spec import LEVELS_16, ModelSpec
+from ghostnote.kernels.spec import LEVELS_16, MAX_WAVES, ModelSpec
 
 from .dataset import Dataset
 
@@ -17,13 +17,15 @@ class TrainConfig:
     """The settings of a run; a resumed run must have the same, but for `steps` and `minutes`.
 
     Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `mixtures`,
-    `emphasis`, `age_features`, `cond_hidden`, `body`) are told at `ModelSpec`; with mixtures there are
+    `emphasis`, `age_features`, `cond_hidden`, `body`, `body_knots`) are told at `ModelSpec`; with mixtures there are
     65536 levels, whatever `levels`.
 
     Parameters
     ----------
     cycles, cycle : int
         The dilations are 1, 2, 4, ... (`cycle` of them), `cycles` times.
+    body_ms : float
+        How long the waves of the body last, in milliseconds, if there is one.
     body_steps : int
         Steps in which the body is taught before the training (`body.py`), if there is one.
     steps : int
@@ -80,7 +82,9 @@ class TrainConfig:
     emphasis: float = 0.0
     age_features: int = 15
     cond_hidden: tuple[int, ...] = (128, 64)
-    body: tuple[int, ...] = ()
+    body: int = 0
+    body_knots: int = 4
+    body_ms: float = 1200.0
     body_steps: int = 6000
     steps: int = 6000
     minutes: float = 0.0
@@ -108,6 +112,8 @@ class TrainConfig:
             ("cycles", 1, 64),
             ("cycle", 1, 16),
             ("age_features", 1, control.AGE_FEATURES),
+            ("body", 0, MAX_WAVES),
+            ("body_ms", 1.0, 10_000.0),
             ("body_steps", 0, 10**6),
             ("learning_rate", 0.0, 1.0),
             ("warmup", 0, 10**9),
@@ -163,7 +169,13 @@ class TrainConfig:
             cond_hidden=self.cond_hidden if roles or kits else (),
             chokes=dataset.chokes,
             body=self.body,
+            body_knots=self.body_knots if self.body else 0,
+            body_ages=self._body_ages(dataset) if self.body else 0,
         )
+
+    def _body_ages(self, dataset: Dataset) -> int:
+        hops = round(self.body_ms * 1e-3 * dataset.samplerate / dataset.hop)
+        return min(hops, 4 * dataset.samplerate // max(dataset.hop, 1) - 1)
 
     def share(self, step: int, seconds: float) -> float:
         """Return the share of the plan that is done after so many steps and seconds."""
@@ -197,5 +209,4 @@ class TrainConfig:
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise GhostnoteError(f"training: unknown setting {unknown[0]!r} in the checkpoint")
-        widths = {name: tuple(values.get(name, ())) for name in ("cond_hidden", "body")}
-        return cls(**{**values, **widths})
+        return cls(**{**values, "cond_hidden": tuple(values.get("cond_hidden", ()))})

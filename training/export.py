@@ -28,7 +28,8 @@ from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.kernels.weights import FLOATS, Weights, check_weights
 
-from .checkpoint import Checkpoint, load_checkpoint
+from .body import Body
+from .checkpoint import Checkpoint, load_checkpoint, restore_body
 from .wavenet import WaveNet
 
 
@@ -78,8 +79,12 @@ def mean_weights(checkpoint: Checkpoint) -> Weights:
     spec = checkpoint.spec
     weights: dict[str, FLOATS] = {
         name: np.ascontiguousarray(tensor.numpy(), np.float32)
-        for name, tensor in (checkpoint.part("mean") | checkpoint.part("body")).items()
+        for name, tensor in checkpoint.part("mean").items()
     }
+    if spec.body:
+        body = Body(spec)
+        restore_body(checkpoint, body)
+        weights |= body.weights()
     if not spec.mixtures:
         weights["mulaw_table"] = mulaw.decode_table(spec.levels)
     if spec.roles:

@@ -22,7 +22,16 @@ _ASKED: dict[str, Any] = {
 SPECS: dict[str, ModelSpec] = {
     "long": ModelSpec(24000, 24, (1, 2, 4, 64, 512), **_ODD, **_ASKED),
     "width 3, out of order": ModelSpec(
-        24000, 24, (1, 40, 3, 32, 31), filter_width=3, emphasis=0.8, body=(6, 3), **_ODD, **_ASKED
+        24000,
+        24,
+        (1, 40, 3, 32, 31),
+        filter_width=3,
+        emphasis=0.8,
+        body=3,
+        body_knots=4,
+        body_ages=30,
+        **_ODD,
+        **_ASKED,
     ),
     "unconditional": ModelSpec(16000, 16, (1, 2, 4, 8, 40), **_ODD),
     "kits only": ModelSpec(16000, 16, (5, 33), **_ODD, kits=("one",), cond_hidden=(4,)),
@@ -38,7 +47,16 @@ SMALL = SPECS["width 3, out of order"]
 _MIXTURE = {**_ODD, "levels": 65536}
 MIXTURES: dict[str, ModelSpec] = {
     "mixture": ModelSpec(
-        24000, 24, (1, 2, 64, 5), mixtures=10, emphasis=0.5, body=(4,), **_MIXTURE, **_ASKED
+        24000,
+        24,
+        (1, 2, 64, 5),
+        mixtures=10,
+        emphasis=0.5,
+        body=2,
+        body_knots=1,
+        body_ages=49,
+        **_MIXTURE,
+        **_ASKED,
     ),
     "one logistic, width 3, one tap": ModelSpec(
         16000, 7, (1, 40, 2), filter_width=3, input_taps=1, mixtures=1, **_MIXTURE

@@ -113,7 +113,8 @@ def heard_of(truth: Truth, levels: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
     if truth.spec.body:
         asked = truth.controls
         knots = knots_of(truth.spec, truth.weights, asked.ages, asked.velocities, asked.kits)
-        with_body(found, high_pass(truth.spec), np.zeros(2, np.float32), knots, truth.spec.hop, 0)
+        span = truth.spec.hop // truth.spec.body_knots
+        with_body(found, high_pass(truth.spec), np.zeros(2, np.float32), knots, span, 0)
     return found
 
 

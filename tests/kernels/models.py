@@ -47,7 +47,9 @@ SPECS: dict[str, ModelSpec] = {
         input_taps=3,
         kits=("one", "two"),
         cond_hidden=(7, 5, 3),
-        body=(20, 3),
+        body=3,
+        body_knots=7,
+        body_ages=12,
         **_ODD,
         **_THREE_ROLES,
     ),
@@ -94,7 +96,9 @@ SPECS: dict[str, ModelSpec] = {
         age_features=15,
         cond_hidden=(32, 16),
         chokes=(("hat", "open"),),
-        body=(24, 16),
+        body=17,
+        body_knots=4,
+        body_ages=300,
     ),
     "smallest": ModelSpec(
         1000, 1, (1,), residual=1, gate=1, skip=1, head=1, levels=2, input_taps=1
@@ -266,26 +270,34 @@ def sounding(model: Model, levels: INTS) -> DOUBLES:
     plain = to_sound(model.spec, levels).astype(np.float64)
     if not model.spec.body:
         return plain
-    wanted = butter(2, 0.4 / model.spec.hop, "high", fs=1.0)
+    wanted = butter(2, 0.4 * model.spec.body_knots / model.spec.hop, "high", fs=1.0)
     return np.asarray(lfilter(*wanted, plain) + body_of(model, len(levels)))
 
 
 def body_of(model: Model, samples: int) -> DOUBLES:
     """Returns the body [n] of a stream from its start, worked out otherwise than by the kernel."""
-    spec, w = model.spec, model.weights
+    spec = model.spec
+    w = {name: array.astype(float) for name, array in model.weights.items()}
     hops = samples // spec.hop + 1
-    rows = plain_rows(model, hops)
-    struck = np.abs(rows[:, : rows.shape[1] - len(spec.kits)]).sum(axis=1) > 0.0
-    x = rows
-    for i in range(len(spec.body)):
-        x = np.maximum(x @ w[f"body_weight.{i}"].T.astype(float) + w[f"body_bias.{i}"], 0.0)
-    told = x @ w["body_out_weight"].T.astype(float) + w["body_out_bias"]
-    power = told[:, :1] ** 2 + (told[:, 1:] / 2.0) ** 2
-    told *= power / (power + 1e-6) * struck[:, None]
-    values, slopes = np.concatenate([np.zeros((1, 2)), told]).T
-    # The kernel's slopes are by the hop, which is the spline's unit.
-    spline = CubicHermiteSpline(np.arange(hops + 1), values, slopes)
-    return np.asarray(spline(np.arange(samples) / spec.hop))
+    told = np.zeros((hops, spec.body_knots, 2))
+    kit = np.array(model.kit)
+    for hop in range(hops):
+        for role, name in enumerate(spec.roles):
+            age, velocity = spec.ages, 0.0
+            for time, struck, loudness in model.hits:
+                if time <= hop and struck == role:
+                    age, velocity = hop - time, float(np.float32(loudness))
+                elif time <= hop and (spec.roles[struck], name) in spec.chokes:
+                    age = spec.ages
+            if age < spec.body_ages:
+                asked = np.concatenate([kit, [velocity], velocity * kit])
+                hidden = w["body_gain0_weight"][role] @ asked + w["body_gain0_bias"][role]
+                gains = w["body_gain1_weight"][role] @ np.maximum(hidden, 0.0) * velocity
+                told[hop] += w["body_wave"][role, age] @ gains
+    values, slopes = np.concatenate([np.zeros((1, 2)), told.reshape(-1, 2)]).T
+    # Slopes are by the span between two knots, which is the spline's unit.
+    spline = CubicHermiteSpline(np.arange(len(values)), values, slopes)
+    return np.asarray(spline(np.arange(samples) / (spec.hop // spec.body_knots)))
 
 
 def same_bits(a: FLOATS, b: FLOATS) -> bool:

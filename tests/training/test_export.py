@@ -52,7 +52,7 @@ def make_run(folder: Path, spec: ModelSpec, spoil: str = "") -> dict[str, torch.
     body = Body(spec) if spec.body else None
     config = TrainConfig(steps=100)
     save_checkpoint(folder, 40, config, model, mean, optimizer, spec, facts, body)
-    told = {name: p.detach() for name, p in body.named_parameters()} if body else {}
+    told = {name: torch.from_numpy(array) for name, array in body.weights().items()} if body else {}
     return mean | told
 
 
