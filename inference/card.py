@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ghostnote.kernels.high_pass import TOP
+from ghostnote.kernels.spec import ModelSpec
+
 from .model_file import ModelFile
 
 
@@ -30,6 +33,7 @@ def card(model: ModelFile) -> str:
             if spec.mixtures
             else f"softmax over {spec.levels} mu-law levels",
             "pre-emphasis": f"{spec.emphasis:g}",
+            "body": _body(spec),
             "filter width": str(spec.filter_width),
             "receptive field": f"{spec.receptive_field} samples "
             f"({1000 * spec.receptive_field / spec.samplerate:.3g} ms)",
@@ -93,3 +97,11 @@ def _shown(value: object) -> str:
 
 def _plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text[:2000])
+
+
+def _body(spec: ModelSpec) -> str:
+    if not spec.body:
+        return "none"
+    seconds = spec.body_ages * spec.hop / spec.samplerate
+    hertz = TOP * spec.body_knots * spec.samplerate / spec.hop
+    return f"{spec.body} waves of {1000 * seconds:g} ms for each role, below {hertz:g} Hz"

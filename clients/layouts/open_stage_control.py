@@ -60,7 +60,7 @@ def session() -> dict[str, Any]:
     for k in range(surface.KITS):
         widgets.append(
             _widget(
-                "fader", f"kit {k}", 390 + 70 * k, 360, 60, 300,
+                "fader", f"kit {k}", 390 + 54 * k, 360, 48, 300,
                 range={"min": 0, "max": 1}, default=0, address=f"{surface.WEIGHT}/{k}",
                 typeTags="f", doubleTap=True,
             )

@@ -14,7 +14,7 @@ PORT: Final = 9770
 ROLES: Final = ("kick", "snare", "rim", "clap", "tom", "hat", "open", "crash", "ride")
 VELOCITY: Final = 0.9
 
-KITS: Final = 6
+KITS: Final = 8
 """How many kits a menu offers, by number: models differ in their kits' names."""
 
 NOTES: Final = {

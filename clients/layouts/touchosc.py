@@ -117,7 +117,7 @@ def xml() -> str:
         children.append(_fader(fader, (8 + 84 * k, 284, 76, 440)))
     for k in range(surface.KITS):
         weight = surface.Fader(f"kit {k}", f"{surface.WEIGHT}/{k}", 0, 1, 0)
-        children.append(_fader(weight, (352 + 54 * k, 284, 48, 440)))
+        children.append(_fader(weight, (352 + 41 * k, 284, 36, 440)))
     place = _message(
         surface.XY, [_partial("VALUE", "FLOAT", "x"), _partial("VALUE", "FLOAT", "y")], "xy"
     )
