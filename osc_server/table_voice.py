@@ -133,7 +133,7 @@ KITS: Final = (
         Access.SET,
         "Mix the kits of the model: one number each, scaled to sum 1; all 0 plays the bare texture.",
         (Argument("weight", "f", "of each kit in turn", low=0, high=1000, many=True),),
-        (1.0, 0.5),
+        (1.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0),
     ),
     Endpoint(
         "/ghost/voice/{V}/weights/{KIT}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,9 +157,15 @@ def test_a_preset_of_many_full_patterns_is_taken_whole(server: Server, client: C
     assert server.engine.dropped == 0
 
 
-def test_every_example_of_the_table_is_taken(
-    server: Server, client: Client, tmp_path: Path
-) -> None:
+def test_every_example_of_the_table_is_taken(models: Path, tmp_path: Path) -> None:
+    """By a server that plays the bundled model, which the examples load."""
+    asked = replace(options(models, tmp_path), model=None)
+    with running(asked) as server, client_of(server.udp.port) as client:
+        every_example(server, client, tmp_path)
+
+
+def every_example(server: Server, client: Client, tmp_path: Path) -> None:
+    """Sends the examples; all but one are taken."""
     (tmp_path / "primes").mkdir()
     soundfile.write(tmp_path / "primes" / "break.wav", np.zeros(24000), 24000)
     assert client.ask("/ghost/preset/save", "chorus")[0] == "/done"
