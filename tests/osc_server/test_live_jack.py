@@ -44,7 +44,7 @@ def played_undisturbed(
 
     A machine that stands still for longer than the ring lasts says nothing of the server, which
     would fail each time by a fault of its own. Where it has not its processors to itself for
-    a hundredth of the time, nothing of this can be told.
+    a thousandth of the time, nothing of this can be told.
     """
     arguments = [*arguments, "--ring", "1024"]  # see the test of the GIL
     for _ in range(3):
@@ -53,8 +53,8 @@ def played_undisturbed(
         if measured.status[4] == 0 and kept(measured):
             return measured
         lost = (stolen() - before) / (time.monotonic() - began)
-    if lost > 0.01:
-        unfit(f"needs a machine of its own: its host kept {lost:.2f} processors for others")
+    if lost > 0.001:
+        unfit(f"needs a machine of its own: its host kept {lost:.3f} processors for others")
     return measured
 
 
