@@ -36,6 +36,7 @@ from ghostnote.inference.model_file import ModelFile, find_model, load_model
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.packing import pack
 from ghostnote.training import likeness
+from ghostnote.training.adapt import gain_inputs
 from ghostnote.training.checkpoint import NAME, load_checkpoint
 from ghostnote.training.ears_lessons import kit_splits
 from ghostnote.training.evaluate import (
@@ -183,13 +184,11 @@ def with_kit(model: ModelFile, name: str, shares: npt.ArrayLike) -> ModelFile:
     mixed = np.average(kits, axis=1, weights=share)
     weights["cond_weight.0"] = np.column_stack([features, mixed]).astype(np.float32)
     if model.spec.body:
-        first, count = np.asarray(weights["body_gain0_weight"]), len(model.spec.kits)
-        plain, loud = (
-            np.average(part, axis=-1, weights=share)[..., None]
-            for part in (first[..., :count], first[..., count + 1 :])
+        weights["body_gain0_weight"] = gain_inputs(
+            model.spec,
+            np.asarray(weights["body_gain0_weight"]),
+            lambda kits: np.average(kits, axis=-1, weights=share)[..., None],
         )
-        inputs = [plain, first[..., count : count + 1], loud]
-        weights["body_gain0_weight"] = np.concatenate(inputs, axis=-1).astype(np.float32)
     return replace(model, spec=replace(model.spec, kits=(name,)), weights=weights)
 
 

@@ -103,5 +103,5 @@ def _body(spec: ModelSpec) -> str:
     if not spec.body:
         return "none"
     seconds = spec.body_ages * spec.hop / spec.samplerate
-    hertz = TOP * spec.body_knots * spec.samplerate / spec.hop
+    hertz = TOP * spec.samplerate / spec.body_span
     return f"{spec.body} waves of {1000 * seconds:g} ms for each role, below {hertz:g} Hz"

@@ -166,6 +166,7 @@ class OnnxStream:
     ) -> None:
         self.session: Any = open_session(model, provider, threads)
         self.spec = spec
+        self._high_pass = high_pass(spec)
         self.reset(kit)
 
     def reset(self, kit: Sequence[float] = ()) -> None:
@@ -228,10 +229,10 @@ class OnnxStream:
         deemphasise(spec, samples[None], self.sound)
         for ends in body:
             # Knots of the hop that have been passed are left out, for they are told anew.
-            span = spec.hop // spec.body_knots
+            span = spec.body_span
             passed, phase = divmod(self.index % spec.hop, span)
             knots = np.concatenate([self.knot[None], ends.reshape(-1, KNOT)[passed:]])
-            with_body(samples, high_pass(spec), self.high, knots, span, phase)
+            with_body(samples, self._high_pass, self.high, knots, span, phase)
             self.knot = knots[(phase + count) // span]
         self.index += count
         return Played(levels, samples, logits)

@@ -178,6 +178,5 @@ def sound_of(
 ) -> FLOATS:
     """Return the body, float32 [hops * hop], of hops that begin in silence; see `knots_of`."""
     sound = np.zeros(len(ages) * spec.hop, np.float32)
-    span = spec.hop // spec.body_knots
-    add_curves(sound, knots_of(spec, weights, ages, velocities, kits), span, 0)
+    add_curves(sound, knots_of(spec, weights, ages, velocities, kits), spec.body_span, 0)
     return sound

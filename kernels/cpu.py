@@ -65,7 +65,8 @@ def run(
 
     All arguments but `count` are addresses, or 0: of the samples to write, float32 [lanes, count]; of
     levels, int64 [lanes, count], of which those below 0 are drawn and written there (0: all are
-    drawn); of what the network puts out, float32 [lanes, count, O]. Hits struck since the last hop boundary start at the first boundary.
+    drawn); of what the network puts out, float32 [lanes, count, O]. Hits struck since the last hop
+    boundary start at the first boundary.
     """
     h, si = ints_at(header), ints_at(ints)
     lanes = si[p.I_COUNT]

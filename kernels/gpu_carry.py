@@ -44,7 +44,7 @@ def from_cpu(gpu: GpuState, cpu: State) -> None:
     phase = gpu.index % spec.hop
     if spec.body and phase:  # else the next hop has its own
         gpu.knots[:n, 1:] = told.reshape(n, -1, p.KNOT)
-        at = phase // (spec.hop // spec.body_knots)
+        at = phase // spec.body_span
         gpu.knots[:n, at] = settings[:, p.T_BEGIN : p.T_HIGH]
     elif spec.body:
         gpu.knots[:n, -1] = settings[:, p.T_BEGIN : p.T_HIGH]
@@ -89,7 +89,7 @@ def to_cpu(gpu: GpuState, packed: Packed) -> State:
     if spec.body:
         told[:] = gpu.knots[:n, 1:].reshape(n, -1)
         phase = gpu.index % spec.hop
-        at = phase // (spec.hop // spec.body_knots) if phase else -1  # a hop has ended
+        at = phase // spec.body_span if phase else -1  # a hop has ended
         settings[:, p.T_BEGIN : p.T_HIGH] = gpu.knots[:n, at]
     settings[:, p.T_HIGH : p.T_VELOCITIES] = gpu.high[:n]
     lanes[:, p.L_FRESH] = gpu.fresh[:n]

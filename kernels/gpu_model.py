@@ -120,9 +120,7 @@ class GpuPacked:
     places: torch.Tensor
     slots: int
     filter_bias: torch.Tensor  # [L, 2, D], times GATE_FACTORS as the filters are
-    cond: dict[
-        str, torch.Tensor
-    ]  # cond_weight.i, cond_bias.i, cond_out_weight, age_table, body_...
+    cond: dict[str, torch.Tensor]  # cond_weight.i, cond_bias.i, cond_out_weight, age_table, body_*
 
     @property
     def device(self) -> torch.device:

@@ -205,7 +205,7 @@ class GpuState:
         self.knots[:] = self.high[:] = 0.0
         self.history.fill_(spec.silence)
         self._sent = None
-        self.bias = self._biases(self._controls(1), 1)[0]
+        self.bias = self._biases(1)[0]
         shape, packed = self.shape, self.packed
         matrices, floats = packed.matrices.float(), packed.floats
         layers, r, d = shape.layers, shape.residual, shape.gate
@@ -380,7 +380,7 @@ class GpuState:
         forced: torch.Tensor | None,
         outputs: torch.Tensor | None,
     ) -> FLOATS:
-        """Play one launch; return the knots of the body [padded, hops + 1, 2] of its hops."""
+        """Play one launch; return the body's knots [padded, 1 + spans, 2] in its hops."""
         spec, packed, s = self.packed.spec, self.packed, self.shape
         bias, hop, fresh, knots = self.bias[None], count, self.fresh[None], self.knots
         if spec.conditioning and self._index % spec.hop == 0:
@@ -388,15 +388,12 @@ class GpuState:
             hops = np.arange(-(-count // hop))
             if spec.roles:
                 fresh = self.ages.min(axis=1) + hops[:, None] < spec.attack  # [hops, padded]
-            rows = self._controls(len(hops))
-            bias = self._biases(rows, len(hops))
-            self.bias, self.fresh = bias[-1], fresh[-1]
             if spec.body:
                 told = self._tell(len(hops))
                 knots = np.concatenate([self.knots[:, -1:], told], axis=1)
                 self.knots = knots[:, -1 - spec.body_knots :].copy()
-            if spec.roles:
-                np.minimum(self.ages + len(hops), spec.ages - 1, out=self.ages)
+            bias = self._biases(len(hops))
+            self.bias, self.fresh = bias[-1], fresh[-1]
         temperatures = np.where(fresh, self.attack, self.temperature)
         if self._sent is None:
             arrays = (self.chance, self.top_k)
@@ -443,26 +440,10 @@ class GpuState:
         spec = self.packed.spec
         deemphasise(spec, rows, self.sound)
         if spec.body:
-            span = spec.hop // spec.body_knots
+            span = spec.body_span
             for row, kept, mine in zip(rows, self.high, knots, strict=False):
                 with_body(row, self._high_pass, kept, mine[phase // span :], span, phase % span)
         return rows
-
-    def _controls(self, hops: int) -> torch.Tensor | None:
-        """Return the control rows of the next hops, [hops, padded, C]; None without conditioning."""
-        spec, packed = self.packed.spec, self.packed
-        if not spec.conditioning:
-            return None
-        at, rows = packed.device, []
-        if spec.roles:
-            ages = torch.from_numpy(self.ages).to(at) + torch.arange(hops, device=at)[:, None, None]
-            features = packed.cond["age_table"][
-                ages.clamp(max=spec.ages - 1)
-            ]  # [hops, B, roles, F]
-            loud = features * torch.from_numpy(self.velocities).to(at)[..., None]
-            rows.append(torch.cat([features, loud], dim=-1).flatten(start_dim=2))
-        rows.append(torch.from_numpy(self.kits).to(at).expand(hops, -1, -1))
-        return torch.cat(rows, dim=-1)
 
     def _tell(self, hops: int) -> FLOATS:
         """Return the knots [padded, hops * knots, 2] of the next hops."""
@@ -481,15 +462,25 @@ class GpuState:
         told = torch.einsum("hbrk,hbrnk->bhn", gains, found)
         return told.reshape(self.padded, -1, KNOT).cpu().numpy()
 
-    def _biases(self, rows: torch.Tensor | None, hops: int) -> torch.Tensor:
-        """Return the gates' biases of hops by their control rows, [hops, padded, L, 2, D].
+    def _biases(self, hops: int) -> torch.Tensor:
+        """Return the gates' biases of the next hops, [hops, padded, L, 2, D], and grow ages by these.
 
         Without conditioning [hops, 1, L, 2, D], the same for all.
         """
         spec, packed = self.packed.spec, self.packed
-        if rows is None:
+        if not spec.conditioning:
             return packed.filter_bias.expand(hops, 1, *packed.filter_bias.shape)
-        hidden = rows
+        at, rows = packed.device, []
+        if spec.roles:
+            ages = torch.from_numpy(self.ages).to(at) + torch.arange(hops, device=at)[:, None, None]
+            features = packed.cond["age_table"][
+                ages.clamp(max=spec.ages - 1)
+            ]  # [hops, B, roles, F]
+            loud = features * torch.from_numpy(self.velocities).to(at)[..., None]
+            rows.append(torch.cat([features, loud], dim=-1).flatten(start_dim=2))
+            np.minimum(self.ages + hops, spec.ages - 1, out=self.ages)
+        rows.append(torch.from_numpy(self.kits).to(at).expand(hops, -1, -1))
+        hidden = torch.cat(rows, dim=-1)
         for i in range(len(spec.cond_hidden)):
             weight, bias = packed.cond[f"cond_weight.{i}"], packed.cond[f"cond_bias.{i}"]
             hidden = torch.relu(hidden @ weight.T + bias)

@@ -17,7 +17,7 @@ def high_pass(spec: ModelSpec) -> npt.NDArray[np.float32]:
 
     Butterworth of the second order, -3 dB at `TOP`, by the bilinear transform.
     """
-    k = np.tan(np.pi * TOP * max(spec.body_knots, 1) / spec.hop)
+    k = np.tan(np.pi * TOP / spec.body_span)
     scale = 1.0 / (1.0 + np.sqrt(2.0) * k + k * k)
     b0, a1, a2 = scale, 2.0 * (k * k - 1.0) * scale, (1.0 - np.sqrt(2.0) * k + k * k) * scale
     return np.array([b0, -2.0 * b0, b0, a1, a2], np.float32)

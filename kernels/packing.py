@@ -124,12 +124,12 @@ I_PRODUCT, I_STEP, I_COUNT, I_INDEX, I_PHASE, I_RING_POS = range(6)
 # in a hop in which a hit is fresh.
 L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HELD, L_FRESH, L_HISTORY = range(7)
 # A lane's settings: the temperature, that of fresh hits, the WaveNet's own last sample; the body's value
-# and slope where the hop begins, and the past of the filter beside it; the roles' velocities, the
+# and slope at its last knot, and the past of the filter beside it; the roles' velocities, the
 # kits' weights. Where the body is at the knots of the hop lies in its floats (S_KNOTS).
 T_TEMPERATURE, T_ATTACK, T_SOUND, T_BEGIN, T_HIGH, T_VELOCITIES = 0, 1, 2, 3, 5, 7
 
 KNOT = 2
-"""Numbers of a knot of the body (`body.py`): the curve's value, and its slope in values a hop."""
+"""Numbers of a knot of the body (`body.py`): the curve's value, and its slope in values a span."""
 
 DEFAULT_PRECISION = "int8"
 """The fastest that costs next to nothing in quality: 0.003 bits a sample on the bundled model."""

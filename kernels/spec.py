@@ -247,6 +247,11 @@ class ModelSpec:
         return 3 * self.mixtures or self.levels
 
     @property
+    def body_span(self) -> int:
+        """Samples between two knots of the body; without a body, those of a hop."""
+        return self.hop // max(self.body_knots, 1)
+
+    @property
     def choke_pairs(self) -> tuple[tuple[int, int], ...]:
         """`chokes` as role numbers."""
         return tuple((self.roles.index(by), self.roles.index(what)) for by, what in self.chokes)

@@ -6,6 +6,7 @@ differ. Any thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -104,23 +105,30 @@ def _take_body(body: Body, model: ModelFile) -> None:
     wave = torch.from_numpy(np.array(model.weights["body_wave"]))  # [R, A, N, 2, K]
     # The last value has faded to nothing, and stays there.
     body.value.copy_(wave[:, :, :, 0] / body.fade[:, None, None].clamp(min=1e-6))
-    first = np.array(model.weights["body_gain0_weight"])  # [R, 48, kits, velocity, kits times it]
-    known, count = model.spec.kits, len(model.spec.kits)
-    parts = first[..., :count], first[..., count + 1 :]
-    ours = [
-        np.stack(
-            [
-                part[..., known.index(kit)] if kit in known else part.mean(axis=-1)
-                for kit in body.spec.kits
-            ],
-            axis=-1,
-        )
-        for part in parts
-    ]
-    inputs = np.concatenate([ours[0], first[..., count : count + 1], ours[1]], axis=-1)
+    first = np.array(model.weights["body_gain0_weight"])
+    ours = body.spec.kits
+    inputs = gain_inputs(model.spec, first, lambda kits: _of_kits(model.spec.kits, kits, ours))
     body.gain0_weight.copy_(torch.from_numpy(inputs))
     body.gain0_bias.copy_(torch.from_numpy(np.array(model.weights["body_gain0_bias"])))
     body.gain1_weight.copy_(torch.from_numpy(np.array(model.weights["body_gain1_weight"])))
+
+
+def gain_inputs(spec: ModelSpec, first: FLOATS, mix: Callable[[FLOATS], FLOATS]) -> FLOATS:
+    """Return what a body's gains read, [R, 48, 2 kits + 1], with other kits in place of a spec's.
+
+    `mix` makes the weights of those, [R, 48, kits], of the weights of these.
+    """
+    count = len(spec.kits)
+    plain, velocity, loud = np.split(first, [count, count + 1], axis=-1)
+    return np.concatenate([mix(plain), velocity, mix(loud)], axis=-1).astype(np.float32)
+
+
+def _of_kits(theirs: tuple[str, ...], known: FLOATS, ours: tuple[str, ...]) -> FLOATS:
+    """Return weights of our kits [..., kits] by those of theirs: by name, else as their mean."""
+    columns = dict(zip(theirs, np.moveaxis(known, -1, 0), strict=True))
+    mean = known.mean(axis=-1) if theirs else np.zeros(known.shape[:-1], np.float32)
+    found = [columns.get(kit, mean) for kit in ours]
+    return np.stack(found, axis=-1) if found else known[..., :0]
 
 
 def _inputs(spec: ModelSpec, theirs: ModelSpec, known: FLOATS) -> FLOATS:
@@ -130,10 +138,8 @@ def _inputs(spec: ModelSpec, theirs: ModelSpec, known: FLOATS) -> FLOATS:
     wider = np.zeros((len(known), 2 * len(spec.roles), spec.age_features), np.float32)
     if spec.roles:
         wider[:, :, : theirs.age_features] = features.reshape(*wider.shape[:2], -1)
-    columns = dict(zip(theirs.kits, kits.T, strict=True))
-    mean = kits.mean(axis=1) if kits.size else np.zeros(len(known), np.float32)
-    ours = [columns.get(kit, mean) for kit in spec.kits]
-    return np.column_stack([wider.reshape(len(known), -1), *ours])
+    ours = _of_kits(theirs.kits, kits, spec.kits)
+    return np.concatenate([wider.reshape(len(known), -1), ours], axis=1)
 
 
 def _same_but_for_conditioning(spec: ModelSpec, model: ModelFile) -> None:

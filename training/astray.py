@@ -1,7 +1,7 @@
 """A past that has gone astray, as it does when a network hears what it has played itself.
 
-Trained on spoilt inputs and targets that are clean, or lead back, it learns to come back. Pure functions of levels [n] and
-a generator of random numbers; any thread.
+Trained on spoilt inputs and targets that are clean, or lead back, it learns to come back. Pure
+functions of levels [n] and a generator of random numbers; any thread.
 """
 
 from __future__ import annotations

@@ -50,13 +50,13 @@ class Body(nn.Module):
     knots; their slopes are those of the band-limited wave through them.
     """
 
-    def __init__(self, spec: ModelSpec, generator: torch.Generator | None = None) -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         roles, inputs = len(spec.roles), 1 + 2 * len(spec.kits)
 
         def normal(size: float, *shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.randn(*shape, generator=generator) * size)
+            return nn.Parameter(torch.randn(*shape) * size)
 
         shape = (roles, spec.body_ages, spec.body_knots, spec.body)
         self.value = nn.Parameter(torch.zeros(shape))  # [R, A, N, K]

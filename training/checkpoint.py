@@ -1,9 +1,9 @@
 """Checkpoints of a training run: one safetensors file, nothing pickled.
 
 RUN/checkpoint.safetensors holds the weights, their running mean, the optimizer's moments (`muon.py`)
-and the body, which does not change; its metadata holds the step, the settings and the model spec as JSON. Written beside the
-old one and renamed, so that a kill or a full disk at any moment leaves a whole file. One thread at a
-time.
+and the body, which does not change; its metadata holds the step, the settings and the model spec as
+JSON. Written beside the old one and renamed, so that a kill or a full disk at any moment leaves a
+whole file. One thread at a time.
 """
 
 from __future__ import annotations

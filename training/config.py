@@ -17,8 +17,8 @@ class TrainConfig:
     """The settings of a run; a resumed run must have the same, but for `steps` and `minutes`.
 
     Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `mixtures`,
-    `emphasis`, `age_features`, `cond_hidden`, `body`, `body_knots`) are told at `ModelSpec`; with mixtures there are
-    65536 levels, whatever `levels`.
+    `emphasis`, `age_features`, `cond_hidden`, `body`, `body_knots`) are told at `ModelSpec`; with
+    mixtures there are 65536 levels, whatever `levels`.
 
     Parameters
     ----------
@@ -150,6 +150,7 @@ class TrainConfig:
             raise GhostnoteError("--body: the dataset has no hits to tell it from; leave it out")
         # Four seconds: longer than the tail of any hit but the last of a long cymbal.
         ages = 4 * dataset.samplerate // max(dataset.hop, 1) if roles else 0
+        lasting = round(self.body_ms * 1e-3 * dataset.samplerate / max(dataset.hop, 1))
         return ModelSpec(
             samplerate=dataset.samplerate,
             hop=dataset.hop,
@@ -170,12 +171,8 @@ class TrainConfig:
             chokes=dataset.chokes,
             body=self.body,
             body_knots=self.body_knots if self.body else 0,
-            body_ages=self._body_ages(dataset) if self.body else 0,
+            body_ages=min(lasting, ages - 1) if self.body else 0,
         )
-
-    def _body_ages(self, dataset: Dataset) -> int:
-        hops = round(self.body_ms * 1e-3 * dataset.samplerate / dataset.hop)
-        return min(hops, 4 * dataset.samplerate // max(dataset.hop, 1) - 1)
 
     def share(self, step: int, seconds: float) -> float:
         """Return the share of the plan that is done after so many steps and seconds."""

@@ -165,10 +165,10 @@ def _levels(
     dataset: Dataset, clip: Clip, spec: ModelSpec, body: Weights | None
 ) -> npt.NDArray[np.int64]:
     """Return a clip without its body in the levels of a model, int64 [frames]."""
-    sound = dataset.audio(clip)
-    if body is not None:
-        asked = asked_of_clip(spec, clip, -(-clip.frames // spec.hop))
-        sound -= sound_of(spec, body, *asked)[: clip.frames]
+    if body is None:
+        return dataset.levels(clip, spec)
+    asked = asked_of_clip(spec, clip, -(-clip.frames // spec.hop))
+    sound = dataset.audio(clip) - sound_of(spec, body, *asked)[: clip.frames]
     return levels.of_sound(spec, sound)
 
 
