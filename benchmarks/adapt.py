@@ -183,12 +183,13 @@ def with_kit(model: ModelFile, name: str, shares: npt.ArrayLike) -> ModelFile:
     features, kits = np.split(known, [known.shape[1] - len(model.spec.kits)], axis=1)
     mixed = np.average(kits, axis=1, weights=share)
     weights["cond_weight.0"] = np.column_stack([features, mixed]).astype(np.float32)
-    if model.spec.body:
-        weights["body_gain0_weight"] = gain_inputs(
-            model.spec,
-            np.asarray(weights["body_gain0_weight"]),
-            lambda kits: np.average(kits, axis=-1, weights=share)[..., None],
-        )
+    for waves in ("body_gain0_weight", "transient_gain0_weight"):
+        if waves in weights:
+            weights[waves] = gain_inputs(
+                model.spec,
+                np.asarray(weights[waves]),
+                lambda kits: np.average(kits, axis=-1, weights=share)[..., None],
+            )
     return replace(model, spec=replace(model.spec, kits=(name,)), weights=weights)
 
 

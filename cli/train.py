@@ -137,7 +137,8 @@ def train(
         float | None,
         _setting(
             "drift",
-            "Largest slow noise on a window's past, by the sound itself, for low tones that hold.",
+            "Largest slow noise on a window's past, by the sound itself: for low tones that hold, and "
+            "against noise that keeps itself up.",
             LEARNING,
         ),
     ] = None,
@@ -217,6 +218,17 @@ def train(
     ] = None,
     body_steps: Annotated[
         int | None, _setting("body_steps", "Steps in which the body is taught first.", NETWORK)
+    ] = None,
+    transient: Annotated[
+        int | None,
+        _setting(
+            "transient",
+            "Waves of each role that tell its first tenths of a second above that; 8 are good.",
+            NETWORK,
+        ),
+    ] = None,
+    transient_ms: Annotated[
+        float | None, _setting("transient_ms", "How long these last, in milliseconds.", NETWORK)
     ] = None,
 ) -> None:
     """Trains a model on a dataset, or goes on with a training that stopped.

@@ -43,7 +43,7 @@ def play(random, forced, ages):
     feeds |= {"level_history": state[0], "past": state[1]}
     found = session.run(None, {name: feeds[name] for name in shapes})
     state[:] = found[3:5]
-    return found[1], found[5:]  # samples, and of a model with a body where that is
+    return found[1], found[5:]  # samples; of a model with a body where that is, and its transients
 
 
 # Every stream starts after as much silence as the network can hear.
@@ -56,14 +56,14 @@ ages = np.full((-(-count // hop), len(spec["roles"])), spec["ages"] - 1)
 if "kick" in spec["roles"]:
     since = np.arange(len(ages)) % beat
     ages[:, spec["roles"].index("kick")] = np.minimum(since, spec["ages"] - 1)
-samples, body = play(uniforms(int(sys.argv[3]), count), np.full(count, -1), ages)
+samples, told = play(uniforms(int(sys.argv[3]), count), np.full(count, -1), ages)
 
 emphasis, sound = np.float32(spec.get("emphasis", 0)), np.float32(0)
 for i, sample in enumerate(samples):  # what the levels speak of is pre-emphasised
     sound = sample + emphasis * sound
     samples[i] = sound
 
-for knots in body:  # value and slope at the knots of each hop; between two lies a cubic
+for knots in told[:1]:  # value and slope at the knots of each hop; between two lies a cubic
     span = hop // knots.shape[1]
     k = np.tan(np.pi * 0.4 / span)  # the network is heard above the body only: a Butterworth filter
     scale = 1 / (1 + np.sqrt(2) * k + k * k)
@@ -79,6 +79,9 @@ for knots in body:  # value and slope at the knots of each hop; between two lies
     t = np.arange(span, dtype="f4") / span
     curve = (1 - t) ** 2 * ((1 + 2 * t) * v0 + t * s0) + t**2 * ((3 - 2 * t) * v1 - (1 - t) * s1)
     samples += curve.ravel()[:count]
+
+for transients in told[1:]:
+    samples += transients.ravel()[:count]
 
 with wave.open(sys.argv[2], "wb") as file:
     file.setparams((1, 2, rate, 0, "NONE", ""))

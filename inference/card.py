@@ -104,4 +104,8 @@ def _body(spec: ModelSpec) -> str:
         return "none"
     seconds = spec.body_ages * spec.hop / spec.samplerate
     hertz = TOP * spec.samplerate / spec.body_span
-    return f"{spec.body} waves of {1000 * seconds:g} ms for each role, below {hertz:g} Hz"
+    told = f"{spec.body} waves of {1000 * seconds:g} ms for each role, below {hertz:g} Hz"
+    if spec.transient:
+        seconds = spec.transient_ages * spec.hop / spec.samplerate
+        told += f"; transients: {spec.transient} of {1000 * seconds:g} ms"
+    return told

@@ -24,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ghostnote.kernels.packing import KNOT
 from ghostnote.kernels.spec import LEAST_LOG_SCALE, LEVELS_16, ModelSpec
-from ghostnote.kernels.weights import Weights, check_weights, weight_shapes
+from ghostnote.kernels.weights import HALVES, Weights, check_weights, weight_shapes
 
 OPSET = 17
 IR_VERSION = 8
@@ -45,7 +45,7 @@ def build_model(spec: ModelSpec, weights: Weights, metadata: Mapping[str, Any]) 
     ----------
     spec : ModelSpec
     weights : dict of float32 arrays
-        By the names and shapes of `weight_shapes`.
+        By the names and shapes of `weight_shapes`; those of `HALVES` are written as float16.
     metadata : dict
         JSON-ready; becomes `metadata_props["ghostnote"]`.
 
@@ -57,7 +57,7 @@ def build_model(spec: ModelSpec, weights: Weights, metadata: Mapping[str, Any]) 
     check_weights(spec, weights)
     model = build_graph(spec)
     for name in weight_shapes(spec):
-        array = np.ascontiguousarray(weights[name], "<f4")
+        array = np.ascontiguousarray(weights[name], "<f2" if name in HALVES else "<f4")
         model.graph.initializer.append(numpy_helper.from_array(array, name))
     text = json.dumps(metadata, separators=(",", ":"), allow_nan=False)
     helper.set_model_props(model, {METADATA_KEY: text})
@@ -109,6 +109,8 @@ def graph_outputs(spec: ModelSpec) -> dict[str, Kind]:
     }
     if spec.body:
         outputs["body"] = (TensorProto.FLOAT, ("H", spec.body_knots, KNOT))
+    if spec.transient:
+        outputs["transients"] = (TensorProto.FLOAT, ("H", spec.hop))
     return outputs
 
 
@@ -217,7 +219,12 @@ def _call_graph(spec: ModelSpec) -> onnx.GraphProto:
         out = n.add("Reshape", "cond_out_weight", n.ints([-1, spec.cond_hidden[-1]]))
         bias = n.add("Gemm", hidden, out, bias, transB=1)  # [H, L*2D]
     if spec.body:
-        _body(spec, n)
+        asked = _asked_of_waves(spec, n)
+        knots = _waves(spec, n, "body", asked, (spec.body_ages, spec.body, KNOT * spec.body_knots))
+        n.add("Reshape", knots, n.ints([-1, spec.body_knots, KNOT]), out="body")
+    if spec.transient:
+        sizes = spec.transient_ages, spec.transient, spec.hop
+        n.add("Identity", _waves(spec, n, "transient", asked, sizes), out="transients")
     if order != list(range(layers)):
         cube = n.add("Reshape", bias, n.ints([0, layers, 2 * d]))
         bias = n.add("Reshape", n.add("Gather", cube, n.ints(order), axis=1), n.ints([0, -1]))
@@ -278,33 +285,42 @@ def _features(spec: ModelSpec, n: Nodes) -> str:
     return n.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
 
-def _body(spec: ModelSpec, n: Nodes) -> None:
-    """Add the body's knots [H, knots, 2], as `kernels/body.py` mixes them."""
-    roles, axis = len(spec.roles), n.ints([2])
-    velocity = n.add("Unsqueeze", "velocities", axis)  # [H, roles, 1]
+def _asked_of_waves(spec: ModelSpec, n: Nodes) -> tuple[str, str]:
+    """Add what the waves' gains are found by, [H, roles, 1, 2 kits + 1], and velocity [H, roles, 1]."""
+    axis = n.ints([2])
+    velocity = n.add("Unsqueeze", "velocities", axis)
     asked = velocity
     if spec.kits:
-        each = n.add("Expand", n.add("Unsqueeze", "kits", n.ints([1])), n.ints([1, roles, 1]))
+        every = n.ints([1, len(spec.roles), 1])
+        each = n.add("Expand", n.add("Unsqueeze", "kits", n.ints([1])), every)
         asked = n.add("Concat", each, velocity, n.add("Mul", each, velocity), axis=2)
-    row = n.add("Unsqueeze", asked, axis)  # [H, roles, 1, 2 kits + 1]
-    first = n.add("Transpose", "body_gain0_weight", perm=[0, 2, 1])
+    return n.add("Unsqueeze", asked, axis), velocity
+
+
+def _waves(
+    spec: ModelSpec, n: Nodes, name: str, asked: tuple[str, str], sizes: tuple[int, int, int]
+) -> str:
+    """Add what waves of (ages, number, points of a hop) tell of hops [H, points] (`kernels/body.py`)."""
+    row, velocity = asked
+    ages, count, points = sizes
+    axis = n.ints([2])
+    first = n.add("Transpose", f"{name}_gain0_weight", perm=[0, 2, 1])
     hidden = n.add("Squeeze", n.add("MatMul", row, first), axis)
-    hidden = n.add("Relu", n.add("Add", hidden, "body_gain0_bias"))
-    second = n.add("Transpose", "body_gain1_weight", perm=[0, 2, 1])
+    hidden = n.add("Relu", n.add("Add", hidden, f"{name}_gain0_bias"))
+    second = n.add("Transpose", f"{name}_gain1_weight", perm=[0, 2, 1])
     gains = n.add("MatMul", n.add("Unsqueeze", hidden, axis), second)  # [H, roles, 1, K]
-    gains = n.add("Mul", n.add("Squeeze", gains, axis), velocity)
-    lasting = n.ints(spec.body_ages)
-    known = n.add("Cast", n.add("Less", "ages", lasting), to=TensorProto.FLOAT)
-    gains = n.add("Mul", gains, n.add("Unsqueeze", known, axis))
-    # One row of waves for a role and an age: [roles * ages, knots * 2 * K].
-    size = spec.body_knots * KNOT
-    table = n.add("Reshape", "body_wave", n.ints([-1, size * spec.body]))
-    age = n.add("Min", "ages", n.ints(spec.body_ages - 1))
-    place = n.add("Add", age, n.ints([[role * spec.body_ages for role in range(roles)]]))
-    waves = n.add("Reshape", n.add("Gather", table, place), n.ints([0, roles, size, spec.body]))
-    told = n.add("MatMul", waves, n.add("Unsqueeze", gains, n.ints([3])))  # [H, roles, size, 1]
-    told = n.add("ReduceSum", told, n.ints([1]), keepdims=0)
-    n.add("Reshape", told, n.ints([-1, spec.body_knots, KNOT]), out="body")
+    known = n.add("Cast", n.add("Less", "ages", n.ints(ages)), to=TensorProto.FLOAT)
+    heard = n.add("Mul", velocity, n.add("Unsqueeze", known, axis))
+    gains = n.add("Mul", gains, n.add("Unsqueeze", heard, axis))
+    # One row of waves for a role and an age: [roles * ages, K * points].
+    table = n.add("Reshape", f"{name}_wave", n.ints([-1, count * points]))
+    age = n.add("Min", "ages", n.ints(ages - 1))
+    roles = len(spec.roles)
+    place = n.add("Add", age, n.ints([[role * ages for role in range(roles)]]))
+    waves = n.add("Cast", n.add("Gather", table, place), to=TensorProto.FLOAT)
+    waves = n.add("Reshape", waves, n.ints([0, roles, count, points]))
+    told = n.add("MatMul", gains, waves)  # [H, roles, 1, points]
+    return n.add("ReduceSum", told, n.ints([1, 2]), keepdims=0)
 
 
 def _short_filters(spec: ModelSpec, n: Nodes, short: list[int]) -> str:

@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
-from ghostnote.kernels.weights import check_weights, weight_shapes
+from ghostnote.kernels.weights import HALVES, check_weights, weight_shapes
 
 from .graph import METADATA_KEY, build_graph, build_model
 from .manifest import write_whole
@@ -269,7 +269,7 @@ def _no_number(text: str) -> float:
 def read_weights(
     model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, FLOATS]:
-    """Return the initializers as arrays that share the file's bytes, each checked before.
+    """Return the initializers as float32 arrays, each checked before; most share the file's bytes.
 
     Raises
     ------
@@ -285,21 +285,25 @@ def read_weights(
             raise GhostnoteError(f"initializer {name!r}: there twice")
         if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
             raise GhostnoteError(f"initializer {name!r}: data outside the file is not read")
-        if tensor.data_type != onnx.TensorProto.FLOAT:
-            kind = _shown(_kind_name(tensor.data_type))
-            raise GhostnoteError(f"initializer {name!r}: expected FLOAT, found {kind}")
+        wanted = onnx.TensorProto.FLOAT16 if name in HALVES else onnx.TensorProto.FLOAT
+        if tensor.data_type != wanted:
+            expected, kind = _kind_name(wanted), _shown(_kind_name(tensor.data_type))
+            raise GhostnoteError(f"initializer {name!r}: expected {expected}, found {kind}")
         if tuple(tensor.dims) != shapes[name]:
             raise GhostnoteError(
                 f"initializer {name!r}: expected shape {list(shapes[name])}, "
                 f"found {list(tensor.dims)[:8]}"
             )
-        size = 4 * math.prod(shapes[name])
+        size = (2 if name in HALVES else 4) * math.prod(shapes[name])
         if len(tensor.raw_data) != size:
             raise GhostnoteError(
                 f"initializer {name!r}: expected {size} bytes of raw_data, "
                 f"found {len(tensor.raw_data)}"
             )
-        weights[name] = np.frombuffer(tensor.raw_data, "<f4").reshape(shapes[name])
+        array = np.frombuffer(tensor.raw_data, "<f2" if name in HALVES else "<f4")
+        array = array.astype("<f4", copy=False).reshape(shapes[name])
+        array.flags.writeable = False
+        weights[name] = array
     return weights
 
 

@@ -224,15 +224,18 @@ class OnnxStream:
             feeds["kits"] = controls.kits
         wanted = ["levels", "samples", "logits", "level_history_out", "past_out"]
         levels, samples, logits, self.history, self.past, *body = self.session.run(
-            wanted + ["body"] * bool(spec.body), feeds
+            wanted + ["body"] * bool(spec.body) + ["transients"] * bool(spec.transient), feeds
         )
         deemphasise(spec, samples[None], self.sound)
-        for ends in body:
+        since = self.index % spec.hop
+        for ends in body[:1]:
             # Knots of the hop that have been passed are left out, for they are told anew.
             span = spec.body_span
-            passed, phase = divmod(self.index % spec.hop, span)
+            passed, phase = divmod(since, span)
             knots = np.concatenate([self.knot[None], ends.reshape(-1, KNOT)[passed:]])
             with_body(samples, self._high_pass, self.high, knots, span, phase)
             self.knot = knots[(phase + count) // span]
+        for transients in body[1:]:
+            samples += transients.ravel()[since : since + count]
         self.index += count
         return Played(levels, samples, logits)

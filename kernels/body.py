@@ -1,13 +1,17 @@
-"""The body of a drum's sound: what hits alone determine of it, mixed of learnt waves.
+"""The body and the transients of a drum's sound: what hits determine of it, mixed of learnt waves.
 
 The last few samples tell nearly all that the next one needs, so that bits hardly reward a WaveNet
 for keeping the course of a tone; playing freely, it loses it (docs/sound.md, "Low tones"). But struck
 alike, a drum sounds alike. So a model may have a body (`ModelSpec.body`): each role has some waves,
 which begin with a hit; a small network finds from the kits' weights and the hit's velocity how much
 of each is heard. They are given by value and slope at knots, with a cubic between two, so that there
-are no steps. The WaveNet speaks of the sound less its body: a deterministic part and a stochastic one
-(Serra & Smith 1990, Computer Music Journal 14(4)), both learnt. Of what the WaveNet plays only what
-lies above the body is heard: below, where it loses its way, it would be rumble.
+are no steps. A hit's first tenths of a second are determined too, up to the highest frequencies:
+for these a model may have transients (`ModelSpec.transient`), shorter waves, given at every sample.
+
+The WaveNet speaks of the sound less both: what is determined and what is not (sinusoids and noise,
+Serra & Smith 1990, Computer Music Journal 14(4); transients, Verma & Meng 2000, ibid. 24(2)), all
+learnt. Of what it plays only what lies above the body is heard: below, where it loses its way, it
+would be rumble.
 
 Compiled functions allocate nothing; any thread.
 """
@@ -21,7 +25,7 @@ import numpy.typing as npt
 from .memory import inner
 from .packing import KNOT
 from .spec import ModelSpec
-from .weights import Weights
+from .weights import GAINS, Weights
 
 FLOATS = npt.NDArray[np.float32]
 INTS = npt.NDArray[np.int64]
@@ -55,14 +59,12 @@ def find_gains(
 
 
 @inner
-def add_waves(knots: FLOATS, gains: FLOATS, wave: FLOATS) -> None:
-    """Add a role's waves of one hop [knots, 2, K or more], each times its gain [K], to knots [knots, 2]."""
-    for knot in range(knots.shape[0]):
-        for part in range(KNOT):
-            total = knots[knot, part]
-            for i in range(gains.shape[0]):
-                total += gains[i] * wave[knot, part, i]
-            knots[knot, part] = total
+def add_waves(told: FLOATS, gains: FLOATS, wave: FLOATS) -> None:
+    """Add a role's waves of one hop [K, P], each times its gain [K], to what is told of it [P]."""
+    for i in range(gains.shape[0]):
+        gain = gains[i]
+        for point in range(told.shape[0]):
+            told[point] += gain * wave[i, point]
 
 
 @inner
@@ -129,7 +131,7 @@ def add_curves(sound: FLOATS, knots: FLOATS, span: int, phase: int) -> None:
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def _tell(
-    knots: FLOATS,
+    told: FLOATS,
     ages: INTS,
     velocities: FLOATS,
     kits: FLOATS,
@@ -139,7 +141,7 @@ def _tell(
     second: FLOATS,
 ) -> None:
     hops, roles = ages.shape
-    gains = np.zeros((roles, wave.shape[4]), np.float32)
+    gains = np.zeros((roles, wave.shape[2]), np.float32)
     for hop in range(hops):
         known = hop > 0
         for kit in range(kits.shape[1]):
@@ -150,13 +152,13 @@ def _tell(
                 find_gains(gains[role], velocity, kits[hop], first[role], bias[role], second[role])
             age = ages[hop, role]
             if age < wave.shape[1]:
-                add_waves(knots[hop], gains[role], wave[role, age])
+                add_waves(told[hop], gains[role], wave[role, age])
 
 
 def knots_of(
     spec: ModelSpec, weights: Weights, ages: INTS, velocities: FLOATS, kits: FLOATS
 ) -> FLOATS:
-    """Return the knots [1 + hops * knots, 2] of hops that begin in silence.
+    """Return the body's knots [1 + hops * knots, 2] in hops that begin in silence.
 
     Parameters
     ----------
@@ -167,16 +169,30 @@ def knots_of(
     velocities : float32 [hops, roles]
     kits : float32 [hops, kits]
     """
-    told = np.zeros((len(ages), spec.body_knots, KNOT), np.float32)
-    names = ("body_wave", "body_gain0_weight", "body_gain0_bias", "body_gain1_weight")
-    _tell(told, ages, velocities, kits, *(weights[name] for name in names))
+    told = _told(weights, "body", ages, velocities, kits)
     return np.concatenate([np.zeros((1, KNOT), np.float32), told.reshape(-1, KNOT)])
+
+
+def transients_of(weights: Weights, ages: INTS, velocities: FLOATS, kits: FLOATS) -> FLOATS:
+    """Return the transients, float32 [hops * hop]; see `knots_of`."""
+    return _told(weights, "transient", ages, velocities, kits).ravel()
 
 
 def sound_of(
     spec: ModelSpec, weights: Weights, ages: INTS, velocities: FLOATS, kits: FLOATS
 ) -> FLOATS:
-    """Return the body, float32 [hops * hop], of hops that begin in silence; see `knots_of`."""
+    """Return all that hits determine, float32 [hops * hop], in hops that begin in silence."""
     sound = np.zeros(len(ages) * spec.hop, np.float32)
     add_curves(sound, knots_of(spec, weights, ages, velocities, kits), spec.body_span, 0)
+    if spec.transient:
+        sound += transients_of(weights, ages, velocities, kits)
     return sound
+
+
+def _told(weights: Weights, name: str, ages: INTS, velocities: FLOATS, kits: FLOATS) -> FLOATS:
+    """Return what the waves of a name tell at the points of each hop, [hops, P]."""
+    wave = weights[f"{name}_wave"]
+    flat = wave.reshape(*wave.shape[:3], -1)
+    told = np.zeros((len(ages), flat.shape[3]), np.float32)
+    _tell(told, ages, velocities, kits, flat, *(weights[f"{name}_{part}"] for part in GAINS))
+    return told

@@ -153,7 +153,7 @@ def give_out(h: INTS, w: int, si: INTS, f: int, lane: int, level: int, phase: in
     emphasis = load_float(w + h[p.AT_EMPHASIS])
     sound = sounding(_sample(h, w, level), load_float(kept), emphasis)
     store_float(kept, sound)
-    if h[p.BODY] == 0:
+    if h[p.KNOTS] == 0:
         return np.float32(sound)
     begin, high = settings + 4 * p.T_BEGIN, settings + 4 * p.T_HIGH
     b = w + h[p.AT_HIGH_PASS]
@@ -177,6 +177,8 @@ def give_out(h: INTS, w: int, si: INTS, f: int, lane: int, level: int, phase: in
     if (phase + 1) % span == 0:
         store_float(begin, value)
         store_float(begin + 4, slope)
+    if h[p.TRANSIENT]:
+        sound += load_float(transients_at(h, si[p.I_COUNT], f, lane) + 4 * phase)
     return np.float32(sound)
 
 
@@ -197,7 +199,7 @@ def temperature_of(fresh: int) -> int:
 def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
     """Compute each layer's gate bias of the hop that begins, from the lanes' ages and kits.
 
-    And where the lanes' bodies are at its knots.
+    And where the lanes' bodies are at its knots, and their transients.
     """
     lanes, product = si[p.I_COUNT], si[p.I_PRODUCT]
     count = h[p.LAYERS] * 2 * h[p.GATE]
@@ -221,8 +223,12 @@ def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
             floats_at(x + 4 * inputs * lane, inputs),
         )
         si[lane_at(h, lane) + p.L_FRESH] = youngest(ages, h[p.ATTACK]) < h[p.ATTACK]
-        if h[p.BODY]:
-            _tell_body(h, w, si, f, lane)
+        if h[p.KNOTS]:
+            told = knots_at(h, lanes, f, lane)
+            _tell_waves(h, w, si, f, lane, h[p.AT_BODY], told)
+        if h[p.TRANSIENT]:
+            told = transients_at(h, lanes, f, lane)
+            _tell_waves(h, w, si, f, lane, h[p.AT_TRANSIENTS], told)
         grow_older(ages, h[p.AGES] - 1)
     for i in range(h[p.DENSE]):
         width = h[h[p.AT_DENSE_WIDTH] + i]
@@ -236,37 +242,47 @@ def update_control(h: INTS, w: int, si: INTS, f: int) -> None:
 
 
 @inner
-def _tell_body(h: INTS, w: int, si: INTS, f: int, lane: int) -> None:
-    """Set where a lane's body is at the knots of the hop that begins, from its ages and kits."""
-    roles, kits, waves, knots = h[p.ROLES], h[p.KITS], h[p.BODY], h[p.KNOTS]
-    lanes, lasting, inputs = si[p.I_COUNT], h[p.BODY_AGES], 2 * kits + 1
+def _tell_waves(h: INTS, w: int, si: INTS, f: int, lane: int, at: int, to: int) -> None:
+    """Write what a lane's waves tell of the hop that begins, from its ages and kits, to address `to`.
+
+    The header has the waves from `at` on.
+    """
+    roles, kits, waves, points = h[p.ROLES], h[p.KITS], h[at + p.W_COUNT], h[at + p.W_POINTS]
+    lasting, inputs = h[at + p.W_AGES], 2 * kits + 1
     ages = lane_at(h, lane) + p.L_HISTORY + h[p.TAPS]
     velocities = settings_at(h, si, f, lane) + 4 * p.T_VELOCITIES
-    told = floats_at(knots_at(h, lanes, f, lane), knots * p.KNOT).reshape((knots, p.KNOT))
+    told = floats_at(to, points)
     told[:] = ZERO
-    gains = floats_at(f + 4 * lanes * h[p.S_GAINS], waves)
+    gains = floats_at(f + 4 * si[p.I_COUNT] * h[p.S_GAINS], waves)
     for role in range(roles):
         age = si[ages + role]
         if age < lasting:
-            first = w + h[p.AT_GAIN0] + 4 * role * BODY_HIDDEN * inputs
-            second = w + h[p.AT_GAIN1] + 4 * role * waves * BODY_HIDDEN
+            first = w + h[at + p.W_GAIN0] + 4 * role * BODY_HIDDEN * inputs
+            bias = w + h[at + p.W_GAIN0_BIAS] + 4 * role * BODY_HIDDEN
+            second = w + h[at + p.W_GAIN1] + 4 * role * waves * BODY_HIDDEN
             find_gains(
                 gains,
                 load_float(velocities + 4 * role),
                 floats_at(velocities + 4 * roles, kits),
                 floats_at(first, BODY_HIDDEN * inputs).reshape((BODY_HIDDEN, inputs)),
-                floats_at(w + h[p.AT_GAIN0_BIAS] + 4 * role * BODY_HIDDEN, BODY_HIDDEN),
+                floats_at(bias, BODY_HIDDEN),
                 floats_at(second, waves * BODY_HIDDEN).reshape((waves, BODY_HIDDEN)),
             )
-            size = knots * p.KNOT * waves
-            wave = floats_at(w + h[p.AT_WAVE] + 4 * size * (role * lasting + age), size)
-            add_waves(told, gains, wave.reshape((knots, p.KNOT, waves)))
+            size = waves * points
+            wave = floats_at(w + h[at + p.W_WAVE] + 4 * size * (role * lasting + age), size)
+            add_waves(told, gains, wave.reshape((waves, points)))
 
 
 @inner
 def knots_at(h: INTS, lanes: int, f: int, lane: int) -> int:
     """Return the address of where a lane's body is at the knots of the present hop."""
     return int(f + 4 * (lanes * h[p.S_KNOTS] + lane * p.KNOT * h[p.KNOTS]))
+
+
+@inner
+def transients_at(h: INTS, lanes: int, f: int, lane: int) -> int:
+    """Return the address of a lane's transients in the present hop."""
+    return int(f + 4 * (lanes * h[p.S_TRANSIENTS] + lane * h[p.HOP]))
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")

@@ -33,7 +33,7 @@ def from_cpu(gpu: GpuState, cpu: State) -> None:
     if (spec, cpu.lanes) != (gpu.packed.spec, n):
         raise GhostnoteError("from_cpu: the CPU's state is of another model or number of streams")
     gpu._index = cpu.index
-    lanes, settings, rings, bias, told = _views(cpu)
+    lanes, settings, rings, bias, told, transients = _views(cpu)
     gpu.chance[0, :n] = lanes[:, p.L_SEED]
     gpu.chance[1, :n] = lanes[:, p.L_STREAM]
     gpu.chance[2, :n] = lanes[:, p.L_OFFSET]
@@ -46,6 +46,7 @@ def from_cpu(gpu: GpuState, cpu: State) -> None:
         gpu.knots[:n, 1:] = told.reshape(n, -1, p.KNOT)
         at = phase // spec.body_span
         gpu.knots[:n, at] = settings[:, p.T_BEGIN : p.T_HIGH]
+        gpu.transients[:n] = transients
     elif spec.body:
         gpu.knots[:n, -1] = settings[:, p.T_BEGIN : p.T_HIGH]
     gpu.high[:n] = settings[:, p.T_HIGH : p.T_VELOCITIES]
@@ -77,7 +78,7 @@ def to_cpu(gpu: GpuState, packed: Packed) -> State:
     if packed.spec != spec:
         raise GhostnoteError("to_cpu: the CPU's model is another")
     cpu = State(packed, 0, 0, n)
-    lanes, settings, rings, bias, told = _views(cpu)
+    lanes, settings, rings, bias, told, transients = _views(cpu)
     cpu.ints[p.I_INDEX] = gpu.index
     cpu.ints[p.I_PHASE] = 0  # so that the products with the past are made anew
     cpu.ints[p.I_RING_POS : p.I_RING_POS + spec.layers] = 0
@@ -88,6 +89,7 @@ def to_cpu(gpu: GpuState, packed: Packed) -> State:
     settings[:, p.T_SOUND] = gpu.sound[:n]
     if spec.body:
         told[:] = gpu.knots[:n, 1:].reshape(n, -1)
+        transients[:] = gpu.transients[:n]
         phase = gpu.index % spec.hop
         at = phase // spec.body_span if phase else -1  # a hop has ended
         settings[:, p.T_BEGIN : p.T_HIGH] = gpu.knots[:n, at]
@@ -116,8 +118,10 @@ def _past(index: int, count: int, slots: int) -> torch.Tensor:
     return torch.arange(index - count, index) & (slots - 1)
 
 
-def _views(cpu: State) -> tuple[INTS, FLOATS, list[npt.NDArray[np.uint8]], FLOATS, FLOATS]:
-    """Return a CPU state's lanes' ints and settings, rings [reach, lanes, bytes], hop's bias and knots."""
+def _views(cpu: State) -> tuple[INTS, FLOATS, list[npt.NDArray[np.uint8]], FLOATS, FLOATS, FLOATS]:
+    """Return a CPU state's lanes' ints and settings, rings [reach, lanes, bytes], and of the present hop
+    the biases, the body's knots and the transients.
+    """
     spec, h, n = cpu.packed.spec, cpu.packed.header, cpu.lanes
     lanes = cpu.ints[h[p.I_LANES] :].reshape(n, -1)
 
@@ -132,7 +136,9 @@ def _views(cpu: State) -> tuple[INTS, FLOATS, list[npt.NDArray[np.uint8]], FLOAT
         floats = block(h[h[p.AT_RING] + layer], reach * h[p.ROW] // 4)
         rings.append(floats.view(np.uint8).reshape(reach, n, -1))
     told = block(h[p.S_KNOTS], p.KNOT * spec.body_knots).reshape(n, -1)
-    return lanes, settings, rings, bias, told
+    samples = spec.hop * int(h[p.TRANSIENT])
+    transients = block(h[p.S_TRANSIENTS], samples).reshape(n, samples)
+    return lanes, settings, rings, bias, told, transients
 
 
 def _ring_floats(packed: Packed, ring: npt.NDArray[np.uint8]) -> FLOATS:

@@ -120,7 +120,7 @@ class GpuPacked:
     places: torch.Tensor
     slots: int
     filter_bias: torch.Tensor  # [L, 2, D], times GATE_FACTORS as the filters are
-    cond: dict[str, torch.Tensor]  # cond_weight.i, cond_bias.i, cond_out_weight, age_table, body_*
+    cond: dict[str, torch.Tensor]  # cond_*, age_table, body_*, transient_*
 
     @property
     def device(self) -> torch.device:
@@ -173,7 +173,7 @@ def pack_gpu(
     cond = {
         name: torch.from_numpy(weights[name].copy()).to(device)
         for name in weights
-        if name.startswith(("cond_weight", "cond_bias", "body")) or name == "age_table"
+        if name.startswith(("cond_weight", "cond_bias", "body", "transient")) or name == "age_table"
     }
     if spec.conditioning:
         out = weights["cond_out_weight"].reshape(spec.layers, 2, spec.gate, -1) * factors[..., None]

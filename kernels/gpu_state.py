@@ -110,10 +110,11 @@ class GpuState:
     bias : tensor
         Gates' biases of the hop that was begun last, [padded, L, 2, D]; without conditioning of one
         stream for all.
-    chance, top_k, temperature, attack, ages, velocities, kits, sound, fresh, knots, high : arrays
-        Seeds, streams, offsets [3, padded], settings and hits of each stream, its WaveNet's own last
-        sample, whether a hit is fresh in the present hop, where the body is as that hop begins and at
-        its knots, [padded, 1 + knots, 2], and the past of the filter beside it [padded, 2], on the host.
+    chance, top_k, temperature, attack, ages, velocities, kits, sound, fresh, knots, transients, high
+        Arrays on the host: seeds, streams, offsets [3, padded], settings and hits of each stream, its
+        WaveNet's own last sample, whether a hit is fresh in the present hop, where the body is as that
+        hop begins and at its knots, [padded, 1 + knots, 2], the hop's transients [padded, hop, or 0
+        without], and the past of the filter beside the body [padded, 2].
 
     Raises
     ------
@@ -169,6 +170,7 @@ class GpuState:
         self.kits = np.zeros((self.padded, len(spec.kits)), np.float32)
         self.sound = np.zeros(self.padded, np.float32)
         self.knots = np.zeros((self.padded, 1 + spec.body_knots, KNOT), np.float32)
+        self.transients = np.zeros((self.padded, spec.hop if spec.transient else 0), np.float32)
         self.high = np.zeros((self.padded, 2), np.float32)
         self._high_pass = high_pass(spec)
         self._chokes = choke_array(spec)
@@ -202,7 +204,7 @@ class GpuState:
         self.ages[:] = max(spec.ages - 1, 0)
         self.velocities[:] = 0.0
         self.sound[:] = 0.0
-        self.knots[:] = self.high[:] = 0.0
+        self.knots[:] = self.transients[:] = self.high[:] = 0.0
         self.history.fill_(spec.silence)
         self._sent = None
         self.bias = self._biases(1)[0]
@@ -290,12 +292,12 @@ class GpuState:
             count = self._launchable(rows.shape[1] - done)
             found = torch.full((self.lanes, count), torch.nan, device=self.packed.device)
             phase = self._index % self.packed.spec.hop
-            knots = self._launch(count, found, None, None)
+            told = self._launch(count, found, None, None)
             part = found.cpu().numpy()
             if drawn is not None:
                 levels = drawn.reshape(rows.shape)
                 levels[:, done : done + count] = amplitudes.encode(self.packed.spec, part)
-            rows[:, done : done + count] = self._sound(part, knots, phase)
+            rows[:, done : done + count] = self._sound(part, *told, phase)
             done += count
 
     def teacher_force(self, levels: INTS) -> FLOATS:
@@ -360,7 +362,7 @@ class GpuState:
     def _settings(self) -> tuple[npt.NDArray[np.generic], ...]:
         return (
             self.chance, self.top_k, self.temperature, self.ages, self.velocities, self.kits,
-            self.sound, self.attack, self.fresh, self.knots, self.high,
+            self.sound, self.attack, self.fresh, self.knots, self.transients, self.high,
         )  # fmt: skip
 
     def _launchable(self, left: int) -> int:
@@ -379,19 +381,26 @@ class GpuState:
         out: torch.Tensor | None,
         forced: torch.Tensor | None,
         outputs: torch.Tensor | None,
-    ) -> FLOATS:
-        """Play one launch; return the body's knots [padded, 1 + spans, 2] in its hops."""
+    ) -> tuple[FLOATS, FLOATS]:
+        """Play one launch; return the body's knots [padded, 1 + spans, 2] in its hops, and transients.
+
+        The latter [padded, samples of the hops]; of none without.
+        """
         spec, packed, s = self.packed.spec, self.packed, self.shape
-        bias, hop, fresh, knots = self.bias[None], count, self.fresh[None], self.knots
+        bias, hop, fresh = self.bias[None], count, self.fresh[None]
+        knots, transients = self.knots, self.transients
         if spec.conditioning and self._index % spec.hop == 0:
             hop = spec.hop
             hops = np.arange(-(-count // hop))
             if spec.roles:
                 fresh = self.ages.min(axis=1) + hops[:, None] < spec.attack  # [hops, padded]
             if spec.body:
-                told = self._tell(len(hops))
+                told = self._tell("body", len(hops)).reshape(self.padded, -1, KNOT)
                 knots = np.concatenate([self.knots[:, -1:], told], axis=1)
                 self.knots = knots[:, -1 - spec.body_knots :].copy()
+            if spec.transient:
+                transients = self._tell("transient", len(hops))
+                self.transients = transients[:, -hop:].copy()
             bias = self._biases(len(hops))
             self.bias, self.fresh = bias[-1], fresh[-1]
         temperatures = np.where(fresh, self.attack, self.temperature)
@@ -433,9 +442,9 @@ class GpuState:
                 programs = self.spread.programs
                 start_spread(programs, self.options, self._words, *arguments, *held, *last)
         self._index += count
-        return knots
+        return knots, transients
 
-    def _sound(self, rows: FLOATS, knots: FLOATS, phase: int) -> FLOATS:
+    def _sound(self, rows: FLOATS, knots: FLOATS, transients: FLOATS, phase: int) -> FLOATS:
         """Turn what one launch played [lanes, n] into sound, in place, from `phase` in its first hop."""
         spec = self.packed.spec
         deemphasise(spec, rows, self.sound)
@@ -443,24 +452,27 @@ class GpuState:
             span = spec.body_span
             for row, kept, mine in zip(rows, self.high, knots, strict=False):
                 with_body(row, self._high_pass, kept, mine[phase // span :], span, phase % span)
+        if spec.transient:
+            rows += transients[: len(rows), phase : phase + rows.shape[1]]
         return rows
 
-    def _tell(self, hops: int) -> FLOATS:
-        """Return the knots [padded, hops * knots, 2] of the next hops."""
+    def _tell(self, name: str, hops: int) -> FLOATS:
+        """Return what the waves of a name tell at the points of the next hops, [padded, hops * P]."""
         spec, cond, at = self.packed.spec, self.packed.cond, self.packed.device
         kits = torch.from_numpy(self.kits).to(at)[:, None].expand(-1, len(spec.roles), -1)
         velocities = torch.from_numpy(self.velocities).to(at)[..., None]
         asked = torch.cat([kits, velocities, velocities * kits], dim=-1)  # [B, roles, 2 kits + 1]
-        hidden = torch.einsum("brf,ruf->bru", asked, cond["body_gain0_weight"])
-        hidden = torch.relu(hidden + cond["body_gain0_bias"])
-        gains = torch.einsum("bru,rku->brk", hidden, cond["body_gain1_weight"]) * velocities
+        hidden = torch.einsum("brf,ruf->bru", asked, cond[f"{name}_gain0_weight"])
+        hidden = torch.relu(hidden + cond[f"{name}_gain0_bias"])
+        gains = torch.einsum("bru,rku->brk", hidden, cond[f"{name}_gain1_weight"]) * velocities
         ages = torch.from_numpy(self.ages).to(at) + torch.arange(hops, device=at)[:, None, None]
-        waves = cond["body_wave"].flatten(start_dim=2, end_dim=3)  # [roles, ages, knots * 2, K]
+        waves = cond[f"{name}_wave"].flatten(start_dim=3)  # [roles, ages, K, P]
+        lasting = waves.shape[1]
         roles = torch.arange(len(spec.roles), device=at)
-        found = waves[roles, ages.clamp(max=spec.body_ages - 1)]  # [hops, B, roles, knots * 2, K]
-        gains = gains * (ages < spec.body_ages)[..., None]  # [hops, B, roles, K]
-        told = torch.einsum("hbrk,hbrnk->bhn", gains, found)
-        return told.reshape(self.padded, -1, KNOT).cpu().numpy()
+        found = waves[roles, ages.clamp(max=lasting - 1)]  # [hops, B, roles, K, P]
+        gains = gains * (ages < lasting)[..., None]  # [hops, B, roles, K]
+        told = torch.einsum("hbrk,hbrkp->bhp", gains, found)
+        return told.reshape(self.padded, -1).cpu().numpy()
 
     def _biases(self, hops: int) -> torch.Tensor:
         """Return the gates' biases of the next hops, [hops, padded, L, 2, D], and grow ages by these.

@@ -22,7 +22,7 @@ from .high_pass import high_pass
 from .lanes import LANES
 from .products import BF16, FP32, INT8, PRECISIONS, TOP, pack_matrix, padded
 from .spec import ModelSpec
-from .weights import BODY_HIDDEN, Weights, check_weights
+from .weights import GAINS, Weights, check_weights
 
 FLOATS = npt.NDArray[np.float32]
 BYTES = npt.NDArray[np.uint8]
@@ -50,9 +50,8 @@ INTS = npt.NDArray[np.int64]
     AGE_FEATURES,
     CONTROL,
     DENSE,
-    BODY,  # waves of each role, padded; 0: there is no body
-    KNOTS,
-    BODY_AGES,
+    KNOTS,  # of the body in a hop; 0: there is no body
+    TRANSIENT,  # 1: there are transients
     CHOKES,
     ATTACK,  # hops that a hit is fresh for
     ROW,  # bytes of one layer input in a ring, with its scale
@@ -71,10 +70,6 @@ INTS = npt.NDArray[np.int64]
     AT_HEAD1_BIAS,
     AT_COND_OUT,
     AT_AGE_TABLE,
-    AT_WAVE,
-    AT_GAIN0,
-    AT_GAIN0_BIAS,
-    AT_GAIN1,
     AT_HIGH_PASS,
     # offsets in the header itself, of lists
     AT_DILATION,
@@ -90,6 +85,8 @@ INTS = npt.NDArray[np.int64]
     AT_DENSE_BIAS,
     AT_CHOKE,
     AT_PLACE,
+    AT_BODY,
+    AT_TRANSIENTS,
     # offsets in a lane's floats
     S_SETTINGS,
     S_HOP_BIAS,
@@ -106,6 +103,7 @@ INTS = npt.NDArray[np.int64]
     S_DENSE_A,
     S_DENSE_B,
     S_KNOTS,
+    S_TRANSIENTS,
     S_GAINS,
     S_PAST,
     S_FLOATS,
@@ -114,7 +112,11 @@ INTS = npt.NDArray[np.int64]
     LANE_INTS,
     SETTINGS,
     HEADER,
-) = range(80)
+) = range(78)
+
+# Behind AT_BODY and AT_TRANSIENTS lie, of their waves: how many there are of each role, at how many
+# points of a hop they are given, how many hops they last, and four offsets in the weights.
+W_COUNT, W_POINTS, W_AGES, W_WAVE, W_GAIN0, W_GAIN0_BIAS, W_GAIN1 = range(7)
 
 # A state's ints begin with these; then come the ring positions, then LANE_INTS for each lane.
 # PRODUCT and STEP are the addresses of the compiled `add_product` and `step`.
@@ -125,7 +127,8 @@ I_PRODUCT, I_STEP, I_COUNT, I_INDEX, I_PHASE, I_RING_POS = range(6)
 L_SEED, L_STREAM, L_TOP_K, L_OFFSET, L_HELD, L_FRESH, L_HISTORY = range(7)
 # A lane's settings: the temperature, that of fresh hits, the WaveNet's own last sample; the body's value
 # and slope at its last knot, and the past of the filter beside it; the roles' velocities, the
-# kits' weights. Where the body is at the knots of the hop lies in its floats (S_KNOTS).
+# kits' weights. Where the body is at the knots of the hop lies in its floats (S_KNOTS), and its
+# transients (S_TRANSIENTS).
 T_TEMPERATURE, T_ATTACK, T_SOUND, T_BEGIN, T_HIGH, T_VELOCITIES = 0, 1, 2, 3, 5, 7
 
 KNOT = 2
@@ -249,9 +252,8 @@ class _Packer:
             (AGE_FEATURES, spec.age_features),
             (CONTROL, padded(spec.conditioning)),
             (DENSE, len(spec.cond_hidden)),
-            (BODY, padded(spec.body)),
             (KNOTS, spec.body_knots),
-            (BODY_AGES, spec.body_ages),
+            (TRANSIENT, min(spec.transient, 1)),
             (CHOKES, len(spec.chokes)),
             (ATTACK, spec.attack),
             (ROW, 4 * r if wide else -(-(r + 4) // 64) * 64),  # whole vectors, also for copying
@@ -317,13 +319,10 @@ class _Packer:
         head[AT_DENSE_WEIGHT] = self._put_list(dense_weights)
         head[AT_DENSE_BIAS] = self._put_list(dense_biases)
         if spec.body:
-            head[AT_WAVE] = self._put(_pad(w["body_wave"], padded(spec.body)))
-            head[AT_GAIN0] = self._put(w["body_gain0_weight"])
-            head[AT_GAIN0_BIAS] = self._put(w["body_gain0_bias"])
-            second = np.zeros((len(spec.roles), head[BODY], BODY_HIDDEN), np.float32)
-            second[:, : spec.body] = w["body_gain1_weight"]
-            head[AT_GAIN1] = self._put(second)
+            head[AT_BODY] = self._put_waves("body")
             head[AT_HIGH_PASS] = self._put(high_pass(spec))
+        if spec.transient:
+            head[AT_TRANSIENTS] = self._put_waves("transient")
         if spec.conditioning:
             out = _gate_rows(w["cond_out_weight"], spec.gate, axis=1)
             flat = out.reshape(-1, out.shape[-1])
@@ -331,6 +330,13 @@ class _Packer:
         if spec.roles:
             head[AT_AGE_TABLE] = self._put(w["age_table"])
         head[AT_CHOKE] = self._put_list([role for pair in spec.choke_pairs for role in pair])
+
+    def _put_waves(self, name: str) -> int:
+        wave = self.weights[f"{name}_wave"]  # [roles, ages, K, ...]
+        ages, count = wave.shape[1:3]
+        blocks = [wave, *(self.weights[f"{name}_{part}"] for part in GAINS)]
+        points = int(np.prod(wave.shape[3:]))
+        return self._put_list([count, points, ages, *(self._put(block) for block in blocks)])
 
     def _state(self) -> None:
         """Lay out a lane's floats and ints."""
@@ -356,7 +362,8 @@ class _Packer:
             (S_DENSE_A, dense),
             (S_DENSE_B, dense),
             (S_KNOTS, KNOT * spec.body_knots),
-            (S_GAINS, head[BODY]),
+            (S_TRANSIENTS, spec.hop * head[TRANSIENT]),
+            (S_GAINS, max(spec.body, spec.transient)),
             (S_PAST, sum(aheads) * 2 * d),
         ):
             head[slot] = at

@@ -100,6 +100,9 @@ class ModelSpec:
         determine of it; the WaveNet plays what lies above. 0: it plays all.
     body_knots, body_ages : int
         Knots of these waves in a hop, and how many hops they last.
+    transient, transient_ages : int
+        Waves of each role of which the transients are mixed, at every sample, and how many hops they
+        last. They need a body; 0: the WaveNet plays them.
 
     Raises
     ------
@@ -128,6 +131,8 @@ class ModelSpec:
     body: int = 0
     body_knots: int = 0
     body_ages: int = 0
+    transient: int = 0
+    transient_ages: int = 0
 
     def __post_init__(self) -> None:
         for name in ("dilations", "roles", "kits", "cond_hidden", "chokes"):
@@ -198,6 +203,13 @@ class ModelSpec:
             _check_range("body_ages", self.body_ages, 1, self.ages - 1)
         elif self.body_knots or self.body_ages:
             raise GhostnoteError("model spec: body_knots and body_ages need a body; set them to 0")
+        _check_range("transient", self.transient, 0, MAX_WAVES)
+        if self.transient:
+            if not self.body:
+                raise GhostnoteError("model spec: transient needs a body below it; set it to 0")
+            _check_range("transient_ages", self.transient_ages, 1, self.ages - 1)
+        elif self.transient_ages:
+            raise GhostnoteError("model spec: transient_ages needs transient; set it to 0")
         for pair in self.chokes:
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise GhostnoteError(f"model spec: chokes must hold pairs of roles, found {pair!r}")
@@ -267,7 +279,9 @@ class ModelSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values; those that came later only where not 0."""
         values = asdict(self)
-        for name in ("mixtures", "emphasis", "body", "body_knots", "body_ages"):
+        for name in (
+            "mixtures", "emphasis", "body", "body_knots", "body_ages", "transient", "transient_ages",
+        ):  # fmt: skip
             if not values[name]:
                 del values[name]  # so that a model without is the file that it always was
         return values

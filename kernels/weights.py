@@ -22,6 +22,12 @@ Weights = Mapping[str, FLOATS]
 BODY_HIDDEN = 48
 """Units of the layer that finds how a kit and a velocity mix a role's waves."""
 
+HALVES = ("body_wave", "transient_wave")
+"""Weights that a file holds as float16, and that are numbers of float16 anywhere: most of its bytes."""
+
+GAINS = ("gain0_weight", "gain0_bias", "gain1_weight")
+"""What finds the gains of waves; the names begin with those of the waves."""
+
 MAX_WEIGHTS = 128 * 1024 * 1024  # 512 MB of float32, twice the largest network of the papers
 
 
@@ -60,15 +66,27 @@ def weight_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     if spec.roles:
         shapes["age_table"] = (spec.ages, spec.age_features)
     if spec.body:
-        roles, inputs = len(spec.roles), 1 + 2 * len(spec.kits)
         # The value and the slope of each wave where each knot's span ends.
-        shapes["body_wave"] = (roles, spec.body_ages, spec.body_knots, 2, spec.body)
-        shapes["body_gain0_weight"] = (roles, BODY_HIDDEN, inputs)
-        shapes["body_gain0_bias"] = (roles, BODY_HIDDEN)
-        shapes["body_gain1_weight"] = (roles, spec.body, BODY_HIDDEN)
+        shapes |= _wave_shapes(spec, "body", spec.body_ages, spec.body, (spec.body_knots, 2))
+    if spec.transient:
+        ages, waves = spec.transient_ages, spec.transient
+        shapes |= _wave_shapes(spec, "transient", ages, waves, (spec.hop,))
     if sum(int(np.prod(shape)) for shape in shapes.values()) > MAX_WEIGHTS:
         raise GhostnoteError(f"model: over {MAX_WEIGHTS} weights; no such network is supported")
     return shapes
+
+
+def _wave_shapes(
+    spec: ModelSpec, name: str, ages: int, waves: int, points: tuple[int, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of waves [roles, ages, waves, points of a hop] and of what finds their gains."""
+    roles = len(spec.roles)
+    return {
+        f"{name}_wave": (roles, ages, waves, *points),
+        f"{name}_gain0_weight": (roles, BODY_HIDDEN, 1 + 2 * len(spec.kits)),
+        f"{name}_gain0_bias": (roles, BODY_HIDDEN),
+        f"{name}_gain1_weight": (roles, waves, BODY_HIDDEN),
+    }
 
 
 def check_weights(spec: ModelSpec, weights: Weights) -> None:
@@ -102,7 +120,10 @@ def random_weights(spec: ModelSpec, seed: int = 0, gain: float = 1.0) -> dict[st
         scale = 0.1 if "bias" in name else gain / np.sqrt(fan)
         if name == "input_weight":
             scale = 1.0
-        weights[name] = (rng.standard_normal(shape) * scale).astype(np.float32)
+        if name in HALVES:
+            scale = 1.0 / np.sqrt(shape[2])  # of so many waves
+        kind = np.float16 if name in HALVES else np.float32
+        weights[name] = (rng.standard_normal(shape) * scale).astype(kind).astype(np.float32)
     if spec.mixtures:
         # Means inside the range, and noise that leaves something of them.
         weights["head1_weight"][spec.mixtures : 2 * spec.mixtures] *= np.float32(0.3)

@@ -18,7 +18,7 @@ from ghostnote.inference.model_file import ModelFile
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.spec import ModelSpec
 
-from .body import Body
+from .body import Body, Waves
 from .config import TrainConfig
 from .wavenet import WaveNet
 
@@ -69,6 +69,9 @@ def settings_of(model: ModelFile) -> dict[str, Any]:
     if spec.body:
         lasting = spec.body_ages * spec.hop * 1e3 / spec.samplerate
         found |= {"body": spec.body, "body_knots": spec.body_knots, "body_ms": lasting}
+    if spec.transient:
+        lasting = spec.transient_ages * spec.hop * 1e3 / spec.samplerate
+        found |= {"transient": spec.transient, "transient_ms": lasting}
     return found
 
 
@@ -97,20 +100,25 @@ def take_over(network: WaveNet, body: Body | None, model: ModelFile) -> None:
                 parameter.zero_()
             parameter[tuple(slice(n) for n in known.shape)] = torch.from_numpy(known)
         if body and model.spec.body:
-            _take_body(body, model)
+            value = model.weights["body_wave"][..., 0]  # without slopes
+            _take_waves(body.low, value, "body", spec, model)
+        if body and body.transient and model.spec.transient:
+            value = model.weights["transient_wave"]
+            _take_waves(body.transient, value, "transient", spec, model)
 
 
-def _take_body(body: Body, model: ModelFile) -> None:
-    """Give a body that of a model, whose kits may be others."""
-    wave = torch.from_numpy(np.array(model.weights["body_wave"]))  # [R, A, N, 2, K]
+def _take_waves(waves: Waves, value: FLOATS, name: str, spec: ModelSpec, model: ModelFile) -> None:
+    """Give waves the values [R, A, K, P] that are heard in a model, and how its kits mix them."""
     # The last value has faded to nothing, and stays there.
-    body.value.copy_(wave[:, :, :, 0] / body.fade[:, None, None].clamp(min=1e-6))
-    first = np.array(model.weights["body_gain0_weight"])
-    ours = body.spec.kits
-    inputs = gain_inputs(model.spec, first, lambda kits: _of_kits(model.spec.kits, kits, ours))
-    body.gain0_weight.copy_(torch.from_numpy(inputs))
-    body.gain0_bias.copy_(torch.from_numpy(np.array(model.weights["body_gain0_bias"])))
-    body.gain1_weight.copy_(torch.from_numpy(np.array(model.weights["body_gain1_weight"])))
+    found = torch.from_numpy(np.array(value))
+    waves.value.copy_(found / waves.fade[:, None, None].clamp(min=1e-6))
+    first = np.array(model.weights[f"{name}_gain0_weight"])
+    theirs = model.spec.kits
+    inputs = gain_inputs(model.spec, first, lambda kits: _of_kits(theirs, kits, spec.kits))
+    waves.gain0_weight.copy_(torch.from_numpy(inputs))
+    for part in ("gain0_bias", "gain1_weight"):
+        found = torch.from_numpy(np.array(model.weights[f"{name}_{part}"]))
+        getattr(waves, part).copy_(found)
 
 
 def gain_inputs(spec: ModelSpec, first: FLOATS, mix: Callable[[FLOATS], FLOATS]) -> FLOATS:
@@ -148,6 +156,9 @@ def _same_but_for_conditioning(spec: ModelSpec, model: ModelFile) -> None:
         theirs = replace(theirs, age_features=spec.age_features, cond_hidden=spec.cond_hidden)
     if not theirs.body:
         ours = {name: getattr(spec, name) for name in ("body", "body_knots", "body_ages")}
+        theirs = replace(theirs, **ours)
+    if not theirs.transient:
+        ours = {name: getattr(spec, name) for name in ("transient", "transient_ages")}
         theirs = replace(theirs, **ours)
     for field in fields(spec):
         wanted, found = getattr(theirs, field.name), getattr(spec, field.name)

@@ -18,7 +18,10 @@ INTS = npt.NDArray[np.int64]
 MULAW_STEP = np.log1p(255.0) / 128.0
 """A step of mu-law 256 on the scale of log(1 + 255 |x|)."""
 
-LOWEST_CORNER, HIGHEST_CORNER = 20.0, 400.0  # Hz
+LOWEST_CORNER, HIGHEST_CORNER = 20.0, 4000.0  # Hz
+SOFTEST, LOUDEST = -3.0, -0.8
+"""Powers of ten of noise that any sound may have, silence too: -60 to -16 dBFS. A network that has heard
+loud pasts only where they ought to be takes an oscillation of its own for one, and goes on with it."""
 RETURN_SECONDS = 1e-4
 """A network is to bring slow noise down to 1/e in this time."""
 
@@ -38,9 +41,10 @@ def drifted(
 ) -> tuple[INTS, INTS]:
     """Return levels of their sound with slow noise on it, and how to come back from there.
 
-    The noise has `share` of the sound's level over 10 ms (RMS); it is white below a corner between
-    20 and 400 Hz, drawn by octaves, and falls by 24 dB an octave above it, for what is higher the
-    past is to be trusted. In silence there is none. The second levels are the targets after such a
+    The noise has `share` of the sound's level over 10 ms (RMS), and every second time a level between
+    `SOFTEST` and `LOUDEST` besides; it is white below a corner between 20 and 4000 Hz, drawn by
+    octaves, and falls by 24 dB an octave above it, for what is higher the past is to be trusted. The
+    second levels are the targets after such a
     past: the noise has gone down as it does by `RETURN_SECONDS`. Were they the sound itself, a
     network would have to guess all at once how far it is off; what it then draws is noise.
     """
@@ -52,7 +56,8 @@ def drifted(
     hertz = np.fft.rfftfreq(len(sound), 1.0 / spec.samplerate)
     white = np.fft.rfft(rng.standard_normal(len(sound)))
     slow = np.fft.irfft(white / (1.0 + (hertz / corner) ** 4), len(sound))
-    slow *= share * envelope / slow.std()
+    level = 10.0 ** rng.uniform(SOFTEST, LOUDEST) if rng.random() < 0.5 else 0.0
+    slow *= (share * envelope + level) / slow.std()
     off = emphasised(spec, slow)
     kept = np.exp(-1.0 / (RETURN_SECONDS * spec.samplerate))
     clean = amplitudes.decode(spec, levels)

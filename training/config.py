@@ -17,8 +17,8 @@ class TrainConfig:
     """The settings of a run; a resumed run must have the same, but for `steps` and `minutes`.
 
     Those of the network itself (`residual` to `head`, `filter_width`, `levels`, `mixtures`,
-    `emphasis`, `age_features`, `cond_hidden`, `body`, `body_knots`) are told at `ModelSpec`; with
-    mixtures there are 65536 levels, whatever `levels`.
+    `emphasis`, `age_features`, `cond_hidden`, `body`, `body_knots`, `transient`) are told at
+    `ModelSpec`; with mixtures there are 65536 levels, whatever `levels`.
 
     Parameters
     ----------
@@ -27,7 +27,10 @@ class TrainConfig:
     body_ms : float
         How long the waves of the body last, in milliseconds, if there is one.
     body_steps : int
-        Steps in which the body is taught before the training (`body.py`), if there is one.
+        Steps in which the body is taught before the training (`body.py`), if there is one; the
+        transients take a quarter as many.
+    transient_ms : float
+        How long the waves of the transients last, in milliseconds, if there are any.
     steps : int
         Length of the run. The rate's fall is planned by it, so a run that is resumed with other
         `steps` is not the run that would have had them from the start.
@@ -53,9 +56,10 @@ class TrainConfig:
         instead of into hiss.
     drift : float
         Largest root mean square of slow noise that is added to a window's inputs before that, by
-        the sound's own over 10 ms; the targets lead back from there (`astray.drifted`). What a
-        stream that plays freely goes astray by is slow, which white noise is not: from it the
-        network learns to take a low tone's course from the hit that began it.
+        the sound's own over 10 ms; every second time with noise of any level besides. The targets
+        lead back from there (`astray.drifted`). What a stream that plays freely goes astray by is
+        slow, which white noise is not: from it the network learns to take a low tone's course from
+        the hit that began it, and to end what nobody asked for.
     clean : float
         Share of windows that get neither.
     onset_weight : float
@@ -86,6 +90,8 @@ class TrainConfig:
     body_knots: int = 4
     body_ms: float = 1200.0
     body_steps: int = 6000
+    transient: int = 0
+    transient_ms: float = 300.0
     steps: int = 6000
     minutes: float = 0.0
     windows: int = 2
@@ -115,6 +121,8 @@ class TrainConfig:
             ("body", 0, MAX_WAVES),
             ("body_ms", 1.0, 10_000.0),
             ("body_steps", 0, 10**6),
+            ("transient", 0, MAX_WAVES),
+            ("transient_ms", 1.0, 10_000.0),
             ("learning_rate", 0.0, 1.0),
             ("warmup", 0, 10**9),
             ("decay", 0.0, 1.0),
@@ -150,7 +158,10 @@ class TrainConfig:
             raise GhostnoteError("--body: the dataset has no hits to tell it from; leave it out")
         # Four seconds: longer than the tail of any hit but the last of a long cymbal.
         ages = 4 * dataset.samplerate // max(dataset.hop, 1) if roles else 0
-        lasting = round(self.body_ms * 1e-3 * dataset.samplerate / max(dataset.hop, 1))
+        lasting, transient_lasting = (
+            min(round(ms * 1e-3 * dataset.samplerate / max(dataset.hop, 1)), ages - 1)
+            for ms in (self.body_ms, self.transient_ms)
+        )
         return ModelSpec(
             samplerate=dataset.samplerate,
             hop=dataset.hop,
@@ -171,7 +182,9 @@ class TrainConfig:
             chokes=dataset.chokes,
             body=self.body,
             body_knots=self.body_knots if self.body else 0,
-            body_ages=min(lasting, ages - 1) if self.body else 0,
+            body_ages=lasting if self.body else 0,
+            transient=self.transient,
+            transient_ages=transient_lasting if self.transient else 0,
         )
 
     def share(self, step: int, seconds: float) -> float:

@@ -156,7 +156,9 @@ def train(
     dataset = load_dataset(data)
     if (run / NAME).exists() and not resume:
         raise GhostnoteError(f"run {run}: exists already; go on with --resume or name another")
-    if config.body and not (config.body_steps or resume or (base and base.spec.body)):
+    waves = (base.spec.body, base.spec.transient) if base else (0, 0)
+    new = (config.body and not waves[0]) or (config.transient and not waves[1])
+    if new and not (config.body_steps or resume):
         raise GhostnoteError("--body-steps: a body that is new must be taught; give it 1 or more")
     stop = stop or threading.Event()
     state = _resume(run, config, dataset, where) if resume else _begin(config, dataset, where, base)
@@ -169,9 +171,8 @@ def train(
     log = _Log(run, state.step)
     if state.body and config.body_steps and not state.step:
         told = teach(state.body, dataset, config.body_steps, config.seed, stop)
-        if told is not None:
-            state.facts["foretold"] = told
-            log.add(step=0, foretold=told)
+        state.facts |= told
+        log.add(step=0, **told)
     body = state.body.weights() if state.body else None
     training = Windows(dataset, "train", spec, config.window_hops, body)
     validation: list[Window] = []

@@ -35,6 +35,7 @@ SPECS = {
     "body": ModelSpec(
         1000, 10, (1, 8), roles=("kick",), ages=30, age_features=4, cond_hidden=(6,), residual=8,
         gate=8, skip=8, head=8, levels=64, emphasis=0.5, body=5, body_knots=2, body_ages=29,
+        transient=3, transient_ages=11,
     ),
     "kits": ModelSpec(
         1000, 16, (1, 2), kits=("a",), cond_hidden=(6,), residual=8, gate=8, skip=8, head=8,

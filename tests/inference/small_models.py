@@ -30,6 +30,8 @@ SPECS: dict[str, ModelSpec] = {
         body=3,
         body_knots=4,
         body_ages=30,
+        transient=2,
+        transient_ages=7,
         **_ODD,
         **_ASKED,
     ),

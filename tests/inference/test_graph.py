@@ -10,7 +10,7 @@ import pytest
 from ghostnote.inference.graph import build_graph, build_model, graph_inputs, graph_outputs
 from ghostnote.inference.onnx_stream import Controls, OnnxStream
 from ghostnote.kernels import rng
-from ghostnote.kernels.body import knots_of, with_body
+from ghostnote.kernels.body import knots_of, transients_of, with_body
 from ghostnote.kernels.errors import GhostnoteError
 from ghostnote.kernels.high_pass import high_pass
 from ghostnote.kernels.reference import Reference, cumulative, draw, levels_off, margin
@@ -115,6 +115,10 @@ def heard_of(truth: Truth, levels: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
         knots = knots_of(truth.spec, truth.weights, asked.ages, asked.velocities, asked.kits)
         span = truth.spec.hop // truth.spec.body_knots
         with_body(found, high_pass(truth.spec), np.zeros(2, np.float32), knots, span, 0)
+    if truth.spec.transient:
+        found += transients_of(truth.weights, asked.ages, asked.velocities, asked.kits)[
+            : len(found)
+        ]
     return found
 
 

@@ -178,7 +178,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
         "initializer 'skip_bias': expected 44 bytes of raw_data, found 40",
     ),
     "outside": (outside, "initializer 'head0_weight': data outside the file"),
-    "missing": (lambda m: m.graph.initializer.pop(), "weight 'body_gain1_weight' is missing"),
+    "missing": (lambda m: m.graph.initializer.pop(), "weight 'transient_gain1_weight' is missing"),
     "twice": (
         lambda m: m.graph.initializer.append(m.graph.initializer[0]),
         "initializer 'mulaw_table': there twice",

@@ -39,7 +39,7 @@ GPU_SPECS: dict[str, ModelSpec] = {
     ),
     "body": ModelSpec(
         16000, 4, (1,), residual=8, gate=8, skip=8, head=16, levels=64, emphasis=0.5, cond_hidden=(6,),
-        body=3, body_knots=2, body_ages=11, **_CONDITIONED,
+        body=3, body_knots=2, body_ages=11, transient=2, transient_ages=6, **_CONDITIONED,
     ),
     "far": ModelSpec(16000, 16, (512, 1), residual=8, gate=8, skip=8, head=16, levels=64),
 }  # fmt: skip

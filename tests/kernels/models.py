@@ -50,6 +50,8 @@ SPECS: dict[str, ModelSpec] = {
         body=3,
         body_knots=7,
         body_ages=12,
+        transient=2,
+        transient_ages=5,
         **_ODD,
         **_THREE_ROLES,
     ),
@@ -271,33 +273,39 @@ def sounding(model: Model, levels: INTS) -> DOUBLES:
     if not model.spec.body:
         return plain
     wanted = butter(2, 0.4 * model.spec.body_knots / model.spec.hop, "high", fs=1.0)
-    return np.asarray(lfilter(*wanted, plain) + body_of(model, len(levels)))
+    values, slopes = (
+        np.concatenate([np.zeros(2), waves_of(model, "body", len(levels))]).reshape(-1, 2).T
+    )
+    # Slopes are by the span between two knots, which is the spline's unit.
+    spline = CubicHermiteSpline(np.arange(len(values)), values, slopes)
+    sound = lfilter(*wanted, plain) + spline(np.arange(len(levels)) / model.spec.body_span)
+    if model.spec.transient:
+        sound += waves_of(model, "transient", len(levels))[: len(levels)]
+    return np.asarray(sound)
 
 
-def body_of(model: Model, samples: int) -> DOUBLES:
-    """Returns the body [n] of a stream from its start, worked out otherwise than by the kernel."""
+def waves_of(model: Model, name: str, samples: int) -> DOUBLES:
+    """Returns what waves tell of a stream from its start, worked out otherwise than by the kernel."""
     spec = model.spec
-    w = {name: array.astype(float) for name, array in model.weights.items()}
+    w = {part: array.astype(float) for part, array in model.weights.items()}
+    wave = w[f"{name}_wave"]
     hops = samples // spec.hop + 1
-    told = np.zeros((hops, spec.body_knots, 2))
+    told = np.zeros((hops, *wave.shape[3:]))
     kit = np.array(model.kit)
     for hop in range(hops):
-        for role, name in enumerate(spec.roles):
+        for role, this in enumerate(spec.roles):
             age, velocity = spec.ages, 0.0
             for time, struck, loudness in model.hits:
                 if time <= hop and struck == role:
                     age, velocity = hop - time, float(np.float32(loudness))
-                elif time <= hop and (spec.roles[struck], name) in spec.chokes:
+                elif time <= hop and (spec.roles[struck], this) in spec.chokes:
                     age = spec.ages
-            if age < spec.body_ages:
+            if age < wave.shape[1]:
                 asked = np.concatenate([kit, [velocity], velocity * kit])
-                hidden = w["body_gain0_weight"][role] @ asked + w["body_gain0_bias"][role]
-                gains = w["body_gain1_weight"][role] @ np.maximum(hidden, 0.0) * velocity
-                told[hop] += w["body_wave"][role, age] @ gains
-    values, slopes = np.concatenate([np.zeros((1, 2)), told.reshape(-1, 2)]).T
-    # Slopes are by the span between two knots, which is the spline's unit.
-    spline = CubicHermiteSpline(np.arange(len(values)), values, slopes)
-    return np.asarray(spline(np.arange(samples) / (spec.hop // spec.body_knots)))
+                hidden = w[f"{name}_gain0_weight"][role] @ asked + w[f"{name}_gain0_bias"][role]
+                gains = w[f"{name}_gain1_weight"][role] @ np.maximum(hidden, 0.0) * velocity
+                told[hop] += np.tensordot(gains, wave[role, age], 1)
+    return told.ravel()
 
 
 def same_bits(a: FLOATS, b: FLOATS) -> bool:

@@ -37,7 +37,8 @@ _PLAYED: dict[str, Any] = {
 LEVELS = ModelSpec(24000, 1, (1, 9), residual=9, gate=7, skip=11, head=13, levels=50, **_PLAYED)
 MIXTURE = ModelSpec(
     24000, 3, (2, 5), filter_width=3, residual=20, gate=18, skip=18, head=17, levels=LEVELS_16,
-    mixtures=3, input_taps=3, body=4, body_knots=3, body_ages=15, **_PLAYED,
+    mixtures=3, input_taps=3, body=4, body_knots=3, body_ages=15, transient=5,
+    transient_ages=9, **_PLAYED,
 )  # fmt: skip
 PLAIN = ModelSpec(24000, 2, (3,), residual=8, gate=8, skip=8, head=16, levels=16, input_taps=1)
 

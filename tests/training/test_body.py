@@ -17,7 +17,7 @@ from ghostnote.kernels.levels import to_sound
 from ghostnote.kernels.packing import pack
 from ghostnote.kernels.spec import ModelSpec
 from ghostnote.training.adapt import config_from
-from ghostnote.training.body import Body, at_knots, foretold, teach
+from ghostnote.training.body import Body, at_knots, foretold, level_of, teach
 from ghostnote.training.checkpoint import load_checkpoint
 from ghostnote.training.config import TrainConfig
 from ghostnote.training.dataset import Clip, Dataset
@@ -29,11 +29,23 @@ from tests.training.small_corpus import HOP, RATE, config, tone_dataset
 
 @pytest.fixture(scope="module")
 def booms(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Drums that boom, as low as they are hard, struck at random."""
-    dataset = Dataset(tmp_path_factory.mktemp("booms"), RATE, HOP, ("kick", "tom"), ("boomy",))
+    """Drums that boom, struck at random."""
+    return drums(tmp_path_factory.mktemp("booms"), 0.0)
+
+
+@pytest.fixture(scope="module")
+def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The same with a burst of noise at the beginning of each, always the same one of its drum."""
+    return drums(tmp_path_factory.mktemp("clicks"), 0.5)
+
+
+def drums(folder: Path, click: float) -> Dataset:
+    """Return a dataset of low tones that begin with noise up to the highest frequencies."""
+    dataset = Dataset(folder, RATE, HOP, ("kick", "tom"), ("boomy",))
     dataset.begin()
     rng = np.random.default_rng(1)
     t = np.arange(RATE // 2) / RATE
+    noise = np.random.default_rng(2).uniform(-1.0, 1.0, (2, len(t))) * np.exp(-t / 0.015)
     for i, split in enumerate(("train", "train", "train", "validation")):
         sound = np.zeros(4 * RATE, np.float32)
         hits = []
@@ -41,7 +53,7 @@ def booms(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
             at, role = (hop + int(rng.integers(100))) * HOP, int(rng.integers(2))
             boom = np.sin(2 * np.pi * (40.0, 90.0)[role] * t) * np.exp(-t / 0.1)
             velocity = float(rng.uniform(0.3, 1.0))
-            sound[at : at + len(t)] += velocity * 0.9 * boom
+            sound[at : at + len(t)] += velocity * (0.9 * boom + click * noise[role])
             hits.append((at // HOP, role, velocity))
         dataset.add(sound, Clip(f"{i}.flac", len(sound), split, {"boomy": 1.0}, hits))
     dataset.save()
@@ -57,8 +69,8 @@ def taught(booms: Dataset) -> Body:
     torch.manual_seed(2)
     body = Body(settings().spec(booms))
     told = teach(body, booms, 500, 1)
-    assert told == foretold(body, booms)
-    assert told is not None and 0.95 < told < 1.0  # of hits that it has never heard
+    assert told == foretold(body, booms) and [*told] == ["foretold"]
+    assert 0.95 < told["foretold"] < 1.0  # of hits that it has never heard
     return body
 
 
@@ -69,12 +81,12 @@ def test_knots_lie_where_they_should() -> None:
     )  # fmt: skip
     t = np.arange(RATE) / RATE
     low, high = (0.5 * np.sin(2 * np.pi * hertz * t) for hertz in (100.0, 3000.0))
-    values, level = at_knots(spec, (low + high).astype(np.float32))
-    assert values.shape == (1000, 2) and level.shape == (1000,)
+    values = at_knots(spec, (low + high).astype(np.float32))
+    assert values.shape == (1000, 2)
     ends = (np.arange(2000) + 1) / 2000.0  # two in a hop of a millisecond, the second at its end
     wanted = 0.5 * np.sin(2 * np.pi * 100.0 * ends).reshape(1000, 2)
     np.testing.assert_allclose(values[50:949], wanted[50:949], atol=0.01)
-    np.testing.assert_allclose(level[100:900], 0.5 / np.sqrt(2.0), rtol=0.02)
+    np.testing.assert_allclose(level_of(values)[100:900], 0.5 / np.sqrt(2.0), rtol=0.02)
 
 
 def test_slopes_are_those_of_the_wave(taught: Body) -> None:
@@ -84,10 +96,10 @@ def test_slopes_are_those_of_the_wave(taught: Body) -> None:
     count = spec.body_ages * spec.body_knots
     phase = 2 * np.pi * 0.1 * np.arange(count)  # of the knots' rate
     with torch.no_grad():
-        body.value[:] = torch.from_numpy(np.sin(phase)).reshape(-1, spec.body_knots)[..., None]
-    wave = body.weights()["body_wave"][0, :, :, :, 0].reshape(count, 2)
+        body.low.value[:] = torch.from_numpy(np.sin(phase)).reshape(-1, 1, spec.body_knots)
+    wave = body.weights()["body_wave"][0, :, 0].reshape(count, 2)
     middle = slice(100, count - 300)
-    np.testing.assert_allclose(wave[middle, 0], np.sin(phase)[middle], atol=1e-6)
+    np.testing.assert_allclose(wave[middle, 0], np.sin(phase)[middle], atol=5e-4)  # half precision
     np.testing.assert_allclose(wave[middle, 1], 0.2 * np.pi * np.cos(phase)[middle], atol=0.01)
     assert wave[-1, 0] == 0.0 and abs(wave[-1, 1]) < 0.01  # it has faded
 
@@ -186,7 +198,7 @@ def test_it_can_be_stopped_and_a_dataset_may_hold_nothing_back(
         train(booms.root, tmp_path / "run", settings(body_steps=10**6), stop=stop)
     train(booms.root, tmp_path / "run", settings(steps=1, body_steps=1))  # nothing is in its way
     alone = replace(booms, clips=booms.split("train"))
-    assert teach(Body(settings().spec(alone)), alone, 1, 1) is None
+    assert not teach(Body(settings().spec(alone)), alone, 1, 1)
 
 
 def test_what_cannot_be_taught_is_refused(tmp_path: Path) -> None:
@@ -202,3 +214,42 @@ def test_what_cannot_be_taught_is_refused(tmp_path: Path) -> None:
     silent.save()
     with pytest.raises(GhostnoteError, match="has no low end"):
         teach(Body(settings().spec(silent)), silent, 1, 1)
+
+
+def test_transients_tell_what_the_body_leaves(booms: Dataset, clicks: Dataset) -> None:
+    torch.manual_seed(2)
+    spec = settings(transient=2, transient_ms=150.0).spec(clicks)
+    assert (spec.transient, spec.transient_ages) == (2, 150 * RATE // (1000 * HOP))
+    body = Body(spec)
+    told = teach(body, clicks, 800, 1)
+    assert 0.9 < told["foretold_transients"] < 1.0  # of hits that it has never heard
+    clip = clicks.split("validation")[0]
+    asked = asked_of_clip(spec, clip, clip.frames // HOP)
+    both = sound_of(spec, body.weights(), *asked)
+    alone = sound_of(replace(spec, transient=0, transient_ages=0), body.weights(), *asked)
+    wanted = clicks.audio(clip)
+    left, before = np.square(wanted - both).sum(), np.square(wanted - alone).sum()
+    assert left < 0.2 * before
+    silent = (asked[0] >= spec.body_ages).all(axis=1).repeat(HOP)
+    assert silent.any() and not both[silent & np.roll(silent, HOP)].any()
+    windows = Windows(clicks, "validation", spec, 100, body.weights())
+    heard = to_sound(spec, windows.levels[0])[windows.lead_hops * HOP :]
+    np.testing.assert_allclose(heard + both, wanted, atol=0.03)  # by mu-law
+
+
+def test_a_model_with_a_body_may_get_transients(clicks: Dataset, tmp_path: Path) -> None:
+    train(clicks.root, tmp_path / "low", settings(steps=1, body_steps=20))
+    low = export(tmp_path / "low", tmp_path / "low.onnx")
+    asked = {"steps": 1, "transient": 2, "transient_ms": 50.0}
+    with pytest.raises(GhostnoteError, match="a body that is new must be taught"):
+        grown = config_from(low, {**asked, "body_steps": 0})
+        train(clicks.root, tmp_path / "grown", grown, base=low)
+    train(clicks.root, tmp_path / "grown", config_from(low, {**asked, "body_steps": 20}), base=low)
+    model = export(tmp_path / "grown", tmp_path / "grown.onnx")
+    assert load_model(model.path).spec.transient == 2 and model.weights["transient_wave"].any()
+    same = config_from(model, {"steps": 1, "body_steps": 0})
+    train(clicks.root, tmp_path / "same", same, base=model)
+    again = export(tmp_path / "same", tmp_path / "same.onnx")
+    for name in model.weights:
+        if name.startswith(("body", "transient")):
+            np.testing.assert_allclose(again.weights[name], model.weights[name], atol=2e-3)
