@@ -70,13 +70,13 @@ def test_a_render_goes_on_where_its_gpu_was_lost(
     capsys.readouterr()
     launch, launched = GpuState._launch, 0
 
-    def lost(self: GpuState, count: int, *rest: Any) -> None:
+    def lost(self: GpuState, count: int, *rest: Any) -> Any:
         nonlocal launched
         launched += 1
         if launched > 3:
             self.rings.fill_(float("nan"))
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nSearch for")
-        launch(self, min(count, 16), *rest)
+        return launch(self, min(count, 16), *rest)
 
     monkeypatch.setattr(GpuState, "_launch", lost)
     monkeypatch.setattr("ghostnote.kernels.gpu_state.MOST", 16)
